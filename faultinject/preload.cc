@@ -1,0 +1,87 @@
+// How a preloaded shim comes to life: from the environment, before main.
+#define FIU_ENABLE
+#include <fiu-control.h>
+#include <fiu.h>
+#include <link.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "faultinject/shim.h"
+
+namespace crashgate::faultinject {
+namespace {
+
+constexpr int kBadUsage = 2;
+
+[[noreturn]] void give_up(const std::string& message) {
+  std::string line = "crashgate shim: " + message + "\n";
+  [[maybe_unused]] ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+  _exit(kBadUsage);
+}
+
+/// libfiu's own fiu_run_preload.so, which obeys the same variables.
+bool has_fiu_run_preload() {
+  return dl_iterate_phdr(
+             [](dl_phdr_info* info, std::size_t, void*) {
+               return static_cast<int>(std::strstr(info->dlpi_name, "fiu_run_preload.so") !=
+                                       nullptr);
+             },
+             nullptr) != 0;
+}
+
+void obey_fiu_environment() {
+  const char* commands = std::getenv("FIU_ENABLE");
+  const char* fifo = std::getenv("FIU_CTRL_FIFO");
+  if ((commands == nullptr && fifo == nullptr) || has_fiu_run_preload()) return;
+  fiu_init(0);
+  std::string_view rest = commands != nullptr ? commands : "";
+  while (!rest.empty()) {
+    std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    if (line.empty()) continue;
+    char* error = nullptr;
+    std::string command(line);
+    if (fiu_rc_string(command.c_str(), &error) != 0) {
+      give_up("FIU_ENABLE: " + command + ": " + (error != nullptr ? error : "unknown error"));
+    }
+  }
+  if (fifo != nullptr && *fifo != '\0' && fiu_rc_fifo(fifo) != 0) {
+    give_up(std::string("FIU_CTRL_FIFO: cannot make a named pipe at ") + fifo);
+  }
+}
+
+void arm_from_environment() {
+  const char* text = std::getenv("CRASHGATE_RULES");
+  const char* path = std::getenv("CRASHGATE_PAGE");
+  if (text == nullptr && path == nullptr) return;
+  auto rules = parse_rules(text != nullptr ? text : "");
+  if (!rules) {
+    give_up("CRASHGATE_RULES, byte " + std::to_string(rules.error().offset) + ": " +
+            rules.error().message);
+  }
+  SharedPage* page = nullptr;
+  if (path != nullptr) {
+    auto mapped = MappedPage::attach(path);
+    if (!mapped) {
+      give_up(std::string("CRASHGATE_PAGE: ") + path + ": " + std::strerror(mapped.error()));
+    }
+    page = mapped->release();
+  }
+  arm(*rules, page, 0, false);
+}
+
+// After find_next_definitions. libfiu first: its start-up is not the program's work.
+__attribute__((constructor(102))) void wake_up() {
+  obey_fiu_environment();
+  arm_from_environment();
+}
+
+}  // namespace
+}  // namespace crashgate::faultinject

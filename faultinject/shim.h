@@ -1,0 +1,36 @@
+// Control of the shim where it is linked into the program (target crashgate::shim) rather than
+// preloaded.
+//
+// The shim defines open, write, rename and the rest of the syscall table in front of libc's. Idle,
+// each wrapper tests one atomic and calls through. Armed, each call is counted and recorded in the
+// page, waits for its turn where turns are on, and is disturbed as the rules say.
+//
+// A preloaded shim arms itself from the environment: CRASHGATE_RULES (rules, one a line) and
+// CRASHGATE_PAGE (path of a file holding the SharedPage; without it counters are private to a
+// process). It also obeys FIU_ENABLE and FIU_CTRL_FIFO as fiu-run sets them, unless libfiu's own
+// fiu_run_preload.so is there to do so.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "faultinject/rule.h"
+#include "faultinject/shared_page.h"
+
+namespace crashgate::faultinject {
+
+/// From here on this process's storage calls are intercepted. `page` must outlive the arming (null:
+/// a private page); `process` (below kMaxProcesses) goes into records and turns; `with_turns`
+/// requires turns_join to have been called. Rules are copied; at most kMaxRules. Match counters
+/// start from what the page holds (the caller zeroes them). Not async-signal-safe; call while no
+/// other thread makes storage calls. A forked child inherits the arming.
+void arm(std::span<const Rule> rules, SharedPage* page, std::uint32_t process, bool with_turns);
+/// Back to idle. Idempotent.
+void disarm();
+
+/// From here on libfiu points do not act on this process. For a program that only hands its
+/// environment on to another
+/// (`fiu-run crashgate shim -- PROG`), whose own calls the points are not meant for.
+void ignore_failure_points();
+
+}  // namespace crashgate::faultinject
