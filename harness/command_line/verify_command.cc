@@ -1,0 +1,275 @@
+#include "harness/command_line/verify_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "harness/command_line/exit_status.h"
+#include "harness/command_line/progress_bar.h"
+#include "harness/engine/engine.h"
+#include "harness/plan/scratch_directory.h"
+#include "harness/report/saved_case.h"
+#include "harness/report/verify_report.h"
+
+namespace crashgate::harness {
+namespace {
+
+constexpr std::size_t kMostMinimizedOfAKind = 3;
+constexpr auto kMinimizingTime = std::chrono::seconds(3);  // for one finding
+
+std::chrono::nanoseconds seconds(double count) {
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(count * 1e9));
+}
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// What is left of the budget, to be shared among the engines still to come: one that needs less
+// leaves more to the next.
+class Budget {
+ public:
+  explicit Budget(const VerifyOptions& options) : options_(options), started_(Clock::now()) {}
+
+  void grant(std::size_t engine, std::uint64_t runs_so_far, ExploreOptions& explore) const {
+    double shares = 0;
+    for (std::size_t i = engine; i < engines().size(); ++i) shares += engines()[i].share;
+    const double part = engines()[engine].share / shares;
+    if (options_.budget_seconds > 0) {
+      const double left = std::max(0.0, options_.budget_seconds - seconds_since(started_));
+      explore.deadline =
+          Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds(left * part));
+    }
+    if (options_.run_limit > 0) {
+      const auto left = options_.run_limit > runs_so_far ? options_.run_limit - runs_so_far : 0;
+      explore.run_limit = static_cast<std::uint64_t>(static_cast<double>(left) * part);
+    }
+  }
+
+ private:
+  const VerifyOptions& options_;
+  Clock::time_point started_;
+};
+
+int complain(const std::string& message, int status) {
+  fmt::print(stderr, "crashgate verify: {}\n", message);
+  return status;
+}
+
+class Verification {
+ public:
+  Verification(const StoreEntry& store, const VerifyOptions& options,
+               const ScratchDirectory& scratch)
+      : store_(store), options_(options), scratch_(scratch), progress_(!options.quiet) {}
+
+  Result<VerifyReport> run() {
+    const auto started = Clock::now();
+    VerifyReport report{
+        .store = std::string(store_.name), .seed = options_.seed, .command = options_.command};
+    const Budget budget(options_);
+    std::uint64_t runs = 0;
+    for (std::size_t i = 0; i < engines().size(); ++i) {
+      auto result = run_engine(i, budget, runs);
+      if (!result) return tl::unexpected(result.error());
+      runs += result->exploration.tally.runs;
+      report.engines.push_back(std::move(*result));
+      if (interrupting_signal() != 0) return report;
+    }
+    if (auto found = minimize_all(report); !found) return tl::unexpected(found.error());
+    // What was torn or lost first, then the most frequent.
+    std::ranges::stable_sort(report.findings, [](const Finding& a, const Finding& b) {
+      return std::pair(a.kind, b.count) < std::pair(b.kind, a.count);
+    });
+    progress_.clear();
+    conclude(report);
+    report.seconds = seconds_since(started);
+    return report;
+  }
+
+  /// Says which planned kills did not happen; empty: none.
+  const std::string& missed_kill() const { return missed_kill_; }
+
+ private:
+  Result<EngineResult> run_engine(std::size_t index, const Budget& budget,
+                                  std::uint64_t runs_so_far) {
+    const auto& engine = engines()[index];
+    EngineOptions options{.seed = options_.seed, .unbounded = options_.budget_given};
+    options.explore.jobs = options_.jobs;
+    options.explore.directory = scratch_.path();
+    options.explore.progress = [&](std::uint64_t runs, std::uint64_t done, std::uint64_t all) {
+      progress_.show(engine.name, runs, done, all);
+    };
+    budget.grant(index, runs_so_far, options.explore);
+    const auto started = Clock::now();
+    auto result = engine.run(store_, options);
+    if (result) result->seconds = seconds_since(started);
+    return result;
+  }
+
+  // Several failing causes are often one mistake seen from several sides: each is made minimal, and
+  // those that become alike are one finding. Of one kind only the first few are tried.
+  Result<void> minimize_all(VerifyReport& report) {
+    auto directory = ScratchDirectory::create_in(scratch_.path());
+    if (!directory) return tl::unexpected(directory.error());
+    auto runner = Runner::create(store_, directory->path());
+    if (!runner) return tl::unexpected(runner.error());
+    std::map<FindingKind, std::size_t> tried;
+    for (const auto& engine : report.engines) {
+      std::vector<const Failure*> failures;
+      for (const auto& [cause, failure] : engine.exploration.tally.failures)
+        failures.push_back(&failure);
+      std::ranges::sort(failures, {}, &Failure::unit);
+      for (const auto* failure : failures) {
+        if (interrupting_signal() != 0) return {};
+        if (++tried[failure->violation.kind] > kMostMinimizedOfAKind) {
+          ++report.unminimized;
+          continue;
+        }
+        progress_.show("minimizing", report.findings.size(), 0, UINT64_MAX);
+        if (auto added = add_finding(*runner, engine.name, *failure, report); !added) return added;
+      }
+    }
+    return {};
+  }
+
+  Result<void> add_finding(Runner& runner, std::string_view engine, const Failure& failure,
+                           VerifyReport& report) {
+    auto minimized =
+        minimize(runner, failure.plan, failure.violation.kind, Clock::now() + kMinimizingTime);
+    if (!minimized) return tl::unexpected(minimized.error());
+    if (minimized->history.processes.empty()) {
+      report.inconclusive_reasons.push_back(
+          fmt::format("a violation did not show again: {}", failure.violation.message));
+      return {};
+    }
+    auto finding = make_finding(*minimized);
+    const auto same = std::ranges::find(report.findings, finding.id, &Finding::id);
+    if (same != report.findings.end()) {
+      same->count += failure.count;
+      if (same->engine.find(engine) == std::string::npos)
+        same->engine += ", " + std::string(engine);
+      return {};
+    }
+    finding.engine = engine;
+    finding.count = failure.count;
+    if (auto path = save(runner, finding, *minimized)) {
+      finding.case_path = std::move(*path);
+    } else {
+      progress_.clear();
+      complain("the case is not saved: " + to_string(path.error()), kExitFailed);  // but reported
+    }
+    report.findings.push_back(std::move(finding));
+    return {};
+  }
+
+  // Runs the minimal plan once more, for the tree as the crash leaves it.
+  Result<std::string> save(Runner& runner, const Finding& finding, const Minimized& minimized) {
+    SavedCase saved{std::string(store_.name),
+                    finding.id,
+                    finding.kind,
+                    finding.message,
+                    options_.seed,
+                    minimized.plan,
+                    call_order(minimized.history)};
+    Result<std::string> path = std::string();
+    RunOptions run_options;
+    run_options.at_crash = [&](const std::string& root) {
+      path = save_case(options_.out, saved, root);
+    };
+    if (auto history = runner.run(minimized.plan, run_options); !history)
+      return tl::unexpected(history.error());
+    return path;
+  }
+
+  void conclude(VerifyReport& report) {
+    for (const auto& engine : report.engines) {
+      const auto& tally = engine.exploration.tally;
+      if (tally.planned_kills_missed > 0) {
+        missed_kill_ = fmt::format("{}: {} planned kill(s) did not happen; {}", engine.name,
+                                   tally.planned_kills_missed, tally.missed_kill);
+        report.inconclusive_reasons.push_back(missed_kill_);
+      }
+      const bool required = std::ranges::find(options_.required_engines, engine.name) !=
+                            options_.required_engines.end();
+      if (required && !engine.skipped.empty())
+        report.inconclusive_reasons.push_back(
+            fmt::format("engine {} was skipped: {}", engine.name, engine.skipped));
+    }
+    if (!report.findings.empty())
+      report.verdict = Verdict::kFail;
+    else if (!report.inconclusive_reasons.empty())
+      report.verdict = Verdict::kInconclusive;
+  }
+
+  const StoreEntry& store_;
+  const VerifyOptions& options_;
+  const ScratchDirectory& scratch_;
+  ProgressBar progress_;
+  std::string missed_kill_;  // of an engine; empty: none
+};
+
+bool write_json(const VerifyReport& report, const std::string& path) {
+  const auto text =
+      to_json(report).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  if (path == "-") return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  return static_cast<bool>(file);
+}
+
+}  // namespace
+
+int verify(const VerifyOptions& options) {
+  const auto* store = find_store(options.store);
+  if (store == nullptr)
+    return complain(
+        fmt::format("no store is called \"{}\"; --list-stores names them", options.store),
+        kExitBadInput);
+  for (const auto& name : options.required_engines) {
+    if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
+      return complain(fmt::format("--require: no engine is called \"{}\"", name), kExitBadInput);
+  }
+  if (!options.json_path.empty() && options.json_path != "-" &&
+      !std::ofstream(options.json_path, std::ios::app)) {
+    return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
+  }
+  const bool text = options.json_path != "-" && !options.quiet;
+  if (text) {
+    fmt::print("{}\n", first_line(options.seed, options.store));
+    std::fflush(stdout);
+  }
+  install_interrupt_handler();
+  auto scratch = ScratchDirectory::create();
+  if (!scratch) return complain(to_string(scratch.error()), kExitFailed);
+  Verification verification(*store, options, *scratch);
+  const auto report = verification.run();
+  if (!report) return complain(to_string(report.error()), kExitFailed);
+  if (interrupting_signal() != 0) return 128 + interrupting_signal();
+  if (options.json_path != "-" && (text || report->verdict != Verdict::kPass))
+    fmt::print("{}", to_text(*report));
+  if (!options.json_path.empty() && !write_json(*report, options.json_path))
+    return complain(fmt::format("cannot write {}", options.json_path), kExitFailed);
+  if (!verification.missed_kill().empty()) return complain(verification.missed_kill(), kExitFailed);
+  switch (report->verdict) {
+    case Verdict::kPass:
+      return kExitPass;
+    case Verdict::kFail:
+      return kExitViolation;
+    case Verdict::kInconclusive:
+      return kExitInconclusive;
+  }
+  return kExitFailed;
+}
+
+int list_stores() {
+  for (const auto& store : stores())
+    fmt::print("{}\t{}\t{}\n", store.name, store.good ? "good" : "bad", store.description);
+  return kExitPass;
+}
+
+}  // namespace crashgate::harness

@@ -1,0 +1,44 @@
+// What an engine is: a name, what it needs of the machine, and a function that explores a store.
+// The table in engines.cc lists them all; nothing else knows how many there are.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "harness/engine/exploration.h"
+
+namespace crashgate::harness {
+
+struct EngineOptions {
+  ExploreOptions explore;
+  std::uint64_t seed = 1;
+  bool unbounded = false;  // the contended engine goes on until the deadline or the run limit
+};
+
+struct EngineResult {
+  std::string_view name;
+  std::string skipped;      // why this machine cannot run it; empty: it ran
+  std::string left_out;     // part of it that this machine cannot run, and why; empty: nothing
+  bool exhaustive = false;  // every unit of the stated basis was done
+  std::string basis;        // what "every" means here, for people
+  std::uint64_t units = 0;  // of the basis; 0: unbounded
+  double seconds = 0;
+  Exploration exploration;
+};
+
+struct Engine {
+  std::string_view name;  // as in reports and --require
+  std::string_view description;
+  double share;  // of the time budget
+  Result<EngineResult> (*run)(const StoreEntry& store, const EngineOptions& options);
+};
+
+std::span<const Engine> engines();
+
+Result<EngineResult> run_kill_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_fault_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_contended_engine(const StoreEntry& store, const EngineOptions& options);
+
+}  // namespace crashgate::harness

@@ -1,0 +1,197 @@
+// Interleave engine: two processes, an operation each, on one key, and every place where the first
+// can be interrupted.
+//
+//  - One change of turn: at each storage call of the first process, the second runs from its
+//  beginning to its end, and then
+//    the first goes on; or dies at that call; or has that call, or the one before it, fail with
+//    EIO.
+//  - Two changes of turn, for the pairs of operations that change the store: the second process is
+//  itself interrupted at
+//    each of its storage calls, the first runs to its end, then the second does.
+//  - One change of turn again with both processes having the same process id, each in a process-id
+//  namespace of its own.
+//  - Where both write or recover: a call of the first fails as unsupported (EOPNOTSUPP), so that it
+//  has to fall back on another
+//    technique, and the change of turn, or the death, comes at any later call.
+//
+// Most ordering bugs need no more changes of turn than these (Musuvathi and Qadeer, iterative
+// context bounding, 2007).
+
+#include <cerrno>
+
+#include "harness/engine/dry_run.h"
+#include "harness/engine/engine.h"
+#include "harness/engine/unit_order.h"
+
+namespace crashgate::harness {
+namespace {
+
+using faultinject::Action;
+using Kind = OperationKind;
+
+constexpr Kind kKinds[] = {Kind::kPut, Kind::kPutIfAbsent, Kind::kRemove, Kind::kRecover,
+                           Kind::kGet, Kind::kGetRange,    Kind::kExists, Kind::kList};
+
+bool changes_store(Kind kind) {
+  return carries_payload(kind) || kind == Kind::kRemove || kind == Kind::kRecover;
+}
+
+Operation operation_of(Kind kind, std::uint64_t size) {
+  Operation operation{.kind = kind};
+  if (kind != Kind::kRecover && kind != Kind::kList) operation.key = "d/k";
+  if (carries_payload(kind)) operation.size = size;
+  if (kind == Kind::kGetRange) operation.length = 100;
+  return operation;
+}
+
+// One pair on an absent or present key, and how many storage calls each of the two makes, its
+// opening included.
+struct Pair {
+  Plan plan;
+  std::uint32_t opening = 0;  // storage calls of an opening
+  std::uint32_t first = 0;    // storage calls of process 0, by itself
+  std::uint32_t second = 0;   // storage calls of process 1, after process 0
+};
+
+enum class Variant : std::uint8_t {
+  kGoesOn,      // the first process goes on after the second has run
+  kDies,        // ... dies at the call where it was interrupted
+  kFails,       // ... has that call fail
+  kFailed,      // ... had the call before it fail
+  kTwoChanges,  // the second is interrupted in turn, at its call number `other`
+  kSameIds,     // as kGoesOn, with equal process ids
+  kReusedId,    // the first dies there; the second runs afterwards, with its process id
+  kFallsBack,   // the first had its call number `other` fail as unsupported, and goes on
+  kFallsBackAndDies,
+};
+
+struct Case {
+  std::uint16_t pair = 0;
+  Variant variant = Variant::kGoesOn;
+  std::uint32_t call = 0;  // of process 0, its opening's calls included, from 1
+  std::uint32_t other =
+      0;  // kTwoChanges: of process 1, likewise; kFallsBack: an earlier one of process 0
+};
+
+std::vector<Plan> pair_plans() {
+  std::vector<Plan> plans;
+  for (const bool present : {false, true}) {
+    for (const auto first : kKinds) {
+      for (const auto second : kKinds) {
+        if (!changes_store(first) && !changes_store(second)) continue;
+        Plan plan;
+        if (present)
+          plan.setup = {{.kind = Kind::kPut, .key = "d/k", .size = 300},
+                        {.kind = Kind::kPut, .key = "d/other", .size = 30}};
+        plan.workers = {{operation_of(first, 4000)}, {operation_of(second, 4000)}};
+        plans.push_back(std::move(plan));
+      }
+    }
+  }
+  return plans;
+}
+
+// Disturbs process 0 at its call number `call`.
+Fault fault_at(const Pair& pair, std::uint32_t call, Action action, int errno_value = 0) {
+  const bool opening = call <= pair.opening;
+  const auto ordinal = opening ? call : call - pair.opening;
+  return {0, opening ? 0u : 1u,
+          rule_at(ordinal, ordinal, action, static_cast<std::uint64_t>(errno_value))};
+}
+
+Plan plan_of(const Pair& pair, const Case& one) {
+  Plan plan = pair.plan;
+  if (one.variant != Variant::kReusedId) plan.preemptions = {{one.call, 1}};
+  plan.same_process_ids = one.variant == Variant::kSameIds || one.variant == Variant::kReusedId;
+  switch (one.variant) {
+    case Variant::kGoesOn:
+    case Variant::kSameIds:
+      break;
+    case Variant::kDies:
+    case Variant::kReusedId:
+      plan.faults = {fault_at(pair, one.call, Action::kKillBefore)};
+      break;
+    case Variant::kFails:
+      plan.faults = {fault_at(pair, one.call, Action::kError, EIO)};
+      break;
+    case Variant::kFailed:
+      plan.faults = {fault_at(pair, one.call - 1, Action::kError, EIO)};
+      break;
+    case Variant::kFallsBack:
+    case Variant::kFallsBackAndDies:
+      plan.faults = {fault_at(pair, one.other, Action::kError, EOPNOTSUPP)};
+      if (one.variant == Variant::kFallsBackAndDies)
+        plan.faults.push_back(fault_at(pair, one.call, Action::kKillBefore));
+      break;
+    // Steps count over both processes, and process 1 begins with step `call`.
+    case Variant::kTwoChanges:
+      plan.preemptions.push_back({one.call + one.other - 1, 0});
+      break;
+  }
+  return plan;
+}
+
+void add_cases(std::uint16_t index, const Pair& pair, bool namespaces, std::vector<Case>& cases) {
+  const auto first = pair.plan.workers[0][0].kind;
+  const auto second = pair.plan.workers[1][0].kind;
+  const bool both_change = changes_store(first) && changes_store(second);
+  for (std::uint32_t call = 2; call <= pair.first; ++call) {
+    for (const auto variant : {Variant::kGoesOn, Variant::kDies, Variant::kFails, Variant::kFailed})
+      cases.push_back({index, variant, call});
+  }
+  for (std::uint32_t call = pair.opening + 1; call <= pair.first; ++call) {
+    for (std::uint32_t other = pair.opening + 1; both_change && other <= pair.second; ++other) {
+      cases.push_back({index, Variant::kTwoChanges, call, other});
+    }
+    if (!carries_payload(first)) continue;
+    if (namespaces && carries_payload(second)) {
+      for (const auto variant : {Variant::kSameIds, Variant::kReusedId})
+        cases.push_back({index, variant, call});
+    }
+    constexpr std::uint32_t kDetour = 6;  // calls that falling back may add
+    for (auto later = call + 1;
+         both_change && second != Kind::kRemove && later <= pair.first + kDetour; ++later) {
+      for (const auto variant : {Variant::kFallsBack, Variant::kFallsBackAndDies})
+        cases.push_back({index, variant, later, call});
+    }
+  }
+}
+
+}  // namespace
+
+Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options) {
+  EngineResult result{.name = "interleave"};
+  const auto plans = pair_plans();
+  auto dry = dry_run(store, plans, options.explore.directory);
+  if (!dry) return tl::unexpected(dry.error());
+  const auto why_no_namespaces = why_no_pid_namespaces();
+  if (!why_no_namespaces.empty())
+    result.left_out = "equal process ids, since there is no " + why_no_namespaces;
+
+  std::vector<Pair> pairs;
+  std::vector<Case> cases;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const auto& processes = dry->histories[i].processes;
+    const auto calls = [&](std::size_t process) {
+      return processes[process].events[0].calls + processes[process].events[1].calls;
+    };
+    pairs.push_back({plans[i], processes[0].events[0].calls, calls(0), calls(1)});
+    add_cases(static_cast<std::uint16_t>(i), pairs.back(), why_no_namespaces.empty(), cases);
+  }
+  dry->histories.clear();
+  shuffle_cases(cases, options.seed);
+  const auto run_case = [&](Job& job, std::uint64_t unit) {
+    job.run(plan_of(pairs[cases[unit].pair], cases[unit]), false);
+  };
+  auto explored = explore(store, cases.size(), run_case, options.explore);
+  if (!explored) return tl::unexpected(explored.error());
+  result.exploration = std::move(*explored);
+  result.exploration.tally.add(dry->tally);
+  result.units = cases.size();
+  result.exhaustive = result.exploration.complete;
+  result.basis = "every change of turn of " + std::to_string(plans.size()) +
+                 " pairs of operations, two for pairs that change the store";
+  return result;
+}
+
+}  // namespace crashgate::harness

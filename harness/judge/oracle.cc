@@ -1,0 +1,194 @@
+#include "harness/judge/oracle.h"
+
+#include <fmt/format.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "faultinject/syscall_table.h"
+#include "harness/judge/describe.h"
+#include "harness/judge/key_history.h"
+
+namespace crashgate::harness {
+namespace {
+
+using faultinject::CallRecord;
+using faultinject::Injected;
+using Violations = std::vector<Violation>;
+
+struct Site {
+  const History& history;
+  std::uint32_t process;
+  std::uint32_t number;
+  Operation operation;
+  const Event& event;
+
+  std::string name() const { return describe_operation(history, process, number); }
+};
+
+void add(Violations& violations, const History& history, FindingKind kind, std::string_view subject,
+         std::string message) {
+  violations.push_back(
+      {kind, std::move(message), std::string(subject),
+       fmt::format("{}|{}|{}", to_string(kind), subject, disturbance_signature(history))});
+}
+
+void add(Violations& violations, const Site& site, FindingKind kind, std::string message) {
+  add(violations, site.history, kind, to_string(site.operation.kind), std::move(message));
+}
+
+// How the processes ended.
+void judge_ends(const History& history, Violations& violations) {
+  if (history.timed_out || history.deadlocked) {
+    add(violations, history, FindingKind::kHang, "run",
+        history.deadlocked ? "every process waits for a lock that another one holds"
+                           : "the run did not end in time");
+    return;
+  }
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto& log = history.processes[process];
+    if (log.setup_failed) {
+      add(violations, history, FindingKind::kErrorContract, "setup",
+          fmt::format("the setup failed, undisturbed: {}", log.events[0].text.data()));
+    }
+    const bool planned = std::ranges::any_of(history.calls, [&](const CallRecord& call) {
+      return call.process == process && call.injected >= Injected::kKillBefore;
+    });
+    const bool clean = WIFEXITED(log.wait_status) && WEXITSTATUS(log.wait_status) == 0;
+    if (planned || clean) continue;
+    const auto how = WIFSIGNALED(log.wait_status)
+                         ? fmt::format("signal {} ({})", WTERMSIG(log.wait_status),
+                                       ::sigabbrev_np(WTERMSIG(log.wait_status)))
+                         : fmt::format("exit status {}", WEXITSTATUS(log.wait_status));
+    add(violations, history, FindingKind::kErrorContract, "end",
+        fmt::format("process {} ended with {} by itself", process, how));
+  }
+}
+
+// The disk of a plan holds so much; what the worker's live objects and this payload need together
+// may be more.
+bool may_be_out_of_space(const Site& site) {
+  return site.history.plan.disk_size != 0 && carries_payload(site.operation.kind) &&
+         site.operation.size > site.history.plan.disk_size / 8;
+}
+
+bool is_allowed_error(const Site& site) {
+  const auto& event = site.event;
+  const bool reads =
+      site.operation.kind == OperationKind::kGet || site.operation.kind == OperationKind::kGetRange;
+  if (reads && event.code == ErrorCode::kNotFound) return true;
+  if (site.operation.kind == OperationKind::kGetRange && event.code == ErrorCode::kOutOfRange)
+    return true;
+  if (site.operation.kind == OperationKind::kPutIfAbsent && event.code == ErrorCode::kAlreadyExists)
+    return true;
+  if (carries_payload(site.operation.kind) && event.code == ErrorCode::kConflict &&
+      has_conflicting_keys(site.history.plan))
+    return true;
+  const bool worker = site.process < site.history.plan.workers.size();
+  if (worker && site.history.plan.descriptor_limit != 0 && event.errno_value == EMFILE) return true;
+  if (event.errno_value == ENOSPC && may_be_out_of_space(site)) return true;
+  return was_disturbed(site.history, site.process, site.number);
+}
+
+void judge_answer(const Site& site, Violations& violations) {
+  const auto& event = site.event;
+  if (event.outcome == Outcome::kError && !is_allowed_error(site)) {
+    add(violations, site, FindingKind::kErrorContract,
+        fmt::format("{} failed with {} ({}: {}) although nothing made it fail", site.name(),
+                    to_string(event.code), event.text.data(),
+                    ::strerrordesc_np(event.errno_value)));
+  }
+  if (event.outcome != Outcome::kOk) return;
+  if (event.reading != Reading::kWhole) {
+    const bool mixed = event.reading == Reading::kMixed || event.reading == Reading::kOtherKey ||
+                       event.reading == Reading::kForeign;
+    auto message = event.answer_size == 0
+                       ? fmt::format("{} returned an empty object, which nobody wrote", site.name())
+                       : fmt::format("{} returned {} bytes that are {}", site.name(),
+                                     event.answer_size, to_string(event.reading));
+    if (event.resembles >= 0)
+      message +=
+          ", from " + describe_payload(site.history, static_cast<std::size_t>(event.resembles));
+    add(violations, site, mixed ? FindingKind::kMixed : FindingKind::kTorn, std::move(message));
+  }
+  if (!event.well_formed) {
+    add(violations, site, FindingKind::kErrorContract,
+        fmt::format("{} lists what it should not: {}", site.name(), event.text.data()));
+  }
+}
+
+bool says_unsupported(int errno_value) {
+  return errno_value == EINVAL || errno_value == EOPNOTSUPP || errno_value == ENOSYS ||
+         errno_value == EINTR;
+}
+
+// After a failed barrier, what it covered may be lost, and a retry that returns 0 proves nothing
+// (DESIGN.md), so a change whose barrier failed must not be reported as done.
+void judge_barriers(const Site& site, Violations& violations) {
+  const bool acknowledged =
+      site.event.outcome == Outcome::kOk ||
+      (site.event.outcome == Outcome::kError && site.event.code == ErrorCode::kAlreadyExists);
+  if (!acknowledged ||
+      !(carries_payload(site.operation.kind) || site.operation.kind == OperationKind::kRemove))
+    return;
+  for (const auto index : calls_of(site.history, site.process, site.number)) {
+    const auto& call = site.history.calls[index];
+    const auto& row = faultinject::row_info(static_cast<faultinject::Row>(call.row));
+    if (call.injected != Injected::kError || row.kind != faultinject::Kind::kBarrier ||
+        says_unsupported(call.injected_errno))
+      continue;
+    const bool concerns = call.directory || site.event.inode == 0 || call.inode == site.event.inode;
+    if (!concerns) continue;
+    add(violations, site, FindingKind::kErrorContract,
+        fmt::format("{} reported success although its {} of {} had failed with {}", site.name(),
+                    row.name, call.directory ? "a directory" : "the payload",
+                    ::strerrorname_np(call.injected_errno)));
+    return;
+  }
+}
+
+void judge_leftovers(const History& history, Violations& violations) {
+  if (history.processes.empty()) return;
+  const auto& last = history.processes.back();
+  if (last.events[1].outcome == Outcome::kOk && !history.leftovers.empty()) {
+    add(violations, history, FindingKind::kErrorContract, "recover",
+        fmt::format("recover left {} file(s) of dead writers behind, {} for one",
+                    history.leftovers.size(), history.leftovers.front()));
+  }
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    if (!history.processes[process].leaked_descriptor) continue;
+    add(violations, history, FindingKind::kErrorContract, "descriptors",
+        fmt::format("process {} has a descriptor open that the store opened and did not close",
+                    process));
+  }
+}
+
+}  // namespace
+
+std::vector<Violation> judge(const History& history) {
+  Violations violations;
+  judge_ends(history, violations);
+  if (!violations.empty()) return violations;
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto count = operations_of(history.plan, history.survivor, process).size();
+    for (std::uint32_t number = 0; number <= count; ++number) {
+      const auto& event = history.processes[process].events[number];
+      if (event.outcome == Outcome::kNotBegun) continue;
+      const Site site{history, process, number, operation_at(history, process, number), event};
+      judge_answer(site, violations);
+      judge_barriers(site, violations);
+    }
+  }
+  for (std::size_t key = 0; key < history.keys.size(); ++key) {
+    if (auto violation = judge_key(history, key)) violations.push_back(std::move(*violation));
+  }
+  judge_leftovers(history, violations);
+  // A torn or mixed payload, a second winner or a lost object says more than the odd error that may
+  // go with it.
+  std::ranges::stable_sort(violations, {}, &Violation::kind);
+  return violations;
+}
+
+}  // namespace crashgate::harness

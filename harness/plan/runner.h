@@ -1,0 +1,52 @@
+// Runs a plan: forks the workers, makes them take turns as planned, kills and disturbs them through
+// the shim, then lets survivors open the store, recover and look at everything.
+//
+// Each worker and survivor is a process of its own. The store's code runs only there; the caller's
+// process is never at risk. Whatever way a run ends, its processes are dead and its directory is
+// gone when run() returns. Not thread-safe: one Runner per process, since it reaps children and
+// owns the shared mapping.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "harness/plan/history.h"
+#include "harness/plan/plan.h"
+#include "harness/store_under_test.h"
+
+namespace crashgate::harness {
+
+struct RunOptions {
+  std::chrono::milliseconds timeout{5000};  // for all processes of a run together
+  bool hash_crash_tree = false;             // fill History::crash_tree_hash
+  std::function<void(const std::string& root)> at_crash =
+      {};  // called when the workers have ended, before survivors
+};
+
+class Runner {
+ public:
+  /// Every run has its root in `directory`, which the caller owns and which must outlive the
+  /// Runner.
+  static Result<Runner> create(const StoreEntry& store, std::string directory);
+  Runner(Runner&&) noexcept;
+  Runner& operator=(Runner&&) noexcept;
+  ~Runner();
+
+  /// An error only where the harness itself failed (fork, mapping, directory); everything else is
+  /// in the History.
+  Result<History> run(const Plan& plan, const RunOptions& options = {});
+
+ private:
+  struct State;
+  explicit Runner(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// Whether this machine lets us give two processes the same process id, or mount a small disk (both
+/// need CAP_SYS_ADMIN). Empty: yes, else why not.
+std::string why_no_pid_namespaces();
+std::string why_no_small_disk();
+
+}  // namespace crashgate::harness

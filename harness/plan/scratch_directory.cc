@@ -1,0 +1,112 @@
+#include "harness/plan/scratch_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "store/directory_entries.h"
+#include "store/unique_fd.h"
+
+namespace crashgate::harness {
+namespace {
+
+constexpr long kTmpfsMagic = 0x01021994;
+
+std::string parent_for_scratch() {
+  if (const char* chosen = ::getenv("CRASHGATE_TMPDIR"); chosen != nullptr && *chosen != '\0')
+    return chosen;
+  struct statfs info;
+  if (::statfs("/dev/shm", &info) == 0 && info.f_type == kTmpfsMagic &&
+      ::access("/dev/shm", W_OK | X_OK) == 0) {
+    return "/dev/shm";
+  }
+  const char* chosen = ::getenv("TMPDIR");
+  return chosen != nullptr && *chosen != '\0' ? chosen : "/tmp";
+}
+
+// Removes an entry and all below it; answers with an errno, 0 where it is gone. `directory_likely`:
+// what to try first.
+int remove_at(int parent, const char* name, bool directory_likely) {
+  const auto absent = [](int error) { return error == ENOENT ? 0 : error; };
+  if (!directory_likely) {
+    if (::unlinkat(parent, name, 0) == 0) return 0;
+    if (errno != EISDIR) return absent(errno);
+  }
+  std::vector<DirectoryEntry> entries;
+  const UniqueFd directory(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory && (errno == ENOTDIR || errno == ELOOP))
+    return ::unlinkat(parent, name, 0) == 0 ? 0 : absent(errno);
+  if (!directory) return absent(errno);
+  const auto read = for_each_entry(
+      directory.get(),
+      [&](const DirectoryEntry& entry) -> Result<void> {
+        entries.push_back(entry);
+        return {};
+      },
+      4096);
+  if (!read) return read.error().errno_value;
+  int first_failure = 0;
+  for (const auto& entry : entries) {
+    const int failed = remove_at(directory.get(), entry.name.c_str(), entry.type == DT_DIR);
+    if (first_failure == 0) first_failure = failed;
+  }
+  if (first_failure != 0) return first_failure;
+  return ::unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : absent(errno);
+}
+
+}  // namespace
+
+Result<ScratchDirectory> ScratchDirectory::create() {
+  return create_in(parent_for_scratch());
+}
+
+Result<ScratchDirectory> ScratchDirectory::create_in(const std::string& parent) {
+  std::string path = parent + "/crashgate-XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr)
+    return tl::unexpected(error_from_errno(errno, "make a scratch directory: mkdtemp", path));
+  return ScratchDirectory(std::move(path), ::getpid());
+}
+
+ScratchDirectory::ScratchDirectory(ScratchDirectory&& other) noexcept
+    : path_(std::exchange(other.path_, {})), owner_(other.owner_) {}
+
+ScratchDirectory& ScratchDirectory::operator=(ScratchDirectory&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(owner_, other.owner_);
+  return *this;
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  // Nothing can be done about what cannot be removed, and a destructor has nobody to tell.
+  if (!path_.empty() && owner_ == ::getpid()) (void)remove_tree(path_);
+}
+
+Result<void> remove_tree(const std::string& path) {
+  // A process that is being killed may still make an entry behind our back: then once more.
+  int failed = 0;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    failed = remove_at(AT_FDCWD, path.c_str(), true);
+    if (failed == 0) return {};
+  }
+  return tl::unexpected(error_from_errno(failed, "remove", path));
+}
+
+Result<void> copy_tree(const std::string& from, const std::string& to) {
+  std::error_code error;
+  std::filesystem::copy(
+      from, to,
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks,
+      error);
+  if (error) return tl::unexpected(error_from_errno(error.value(), "copy", from));
+  return {};
+}
+
+}  // namespace crashgate::harness

@@ -1,0 +1,38 @@
+// A private directory (0700) that is removed with all its contents at the end of its owner's life.
+// Removal follows no symlink. The process that created it removes it; a forked child that inherits
+// the owner does not.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "store/error.h"
+
+namespace crashgate::harness {
+
+class ScratchDirectory {
+ public:
+  /// Made in `parent`.
+  static Result<ScratchDirectory> create_in(const std::string& parent);
+  /// Made in CRASHGATE_TMPDIR if set, else in /dev/shm where that is a writable tmpfs, else in
+  /// TMPDIR or /tmp.
+  static Result<ScratchDirectory> create();
+  ScratchDirectory(ScratchDirectory&& other) noexcept;
+  ScratchDirectory& operator=(ScratchDirectory&& other) noexcept;
+  ~ScratchDirectory();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  ScratchDirectory(std::string path, pid_t owner) : path_(std::move(path)), owner_(owner) {}
+  std::string path_;  // empty: moved from
+  pid_t owner_ = 0;
+};
+
+/// Removes `path` and all below it, without following symlinks. What is gone already is no error.
+Result<void> remove_tree(const std::string& path);
+/// Copies the tree at `from` (directories, regular files, symlinks) to `to`, which must not exist.
+Result<void> copy_tree(const std::string& from, const std::string& to);
+
+}  // namespace crashgate::harness

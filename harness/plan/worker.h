@@ -1,0 +1,26 @@
+// The life of one process under test: open the store, do its operations under the shim, write each
+// answer down.
+#pragma once
+
+#include <string>
+
+#include "harness/plan/history.h"
+#include "harness/store_under_test.h"
+
+namespace crashgate::harness {
+
+struct WorkerContext {
+  const StoreEntry* store = nullptr;
+  const History* history =
+      nullptr;  // the plan and what is derived from it; nothing has happened yet
+  SharedRun* shared = nullptr;
+  std::string root;
+  std::uint32_t process = 0;  // workers from 0, then survivors
+};
+
+/// Runs to the end in the calling process, which the caller has forked for it and exits afterwards
+/// with `_exit(0)`. Workers take turns; survivors do not. Does not return where the plan kills the
+/// process.
+void run_process(const WorkerContext& context);
+
+}  // namespace crashgate::harness

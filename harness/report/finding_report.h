@@ -1,0 +1,39 @@
+// A finding as people and programs read it, and as it is saved.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/engine/minimizer.h"
+#include "harness/judge/finding.h"
+
+namespace crashgate::harness {
+
+/// One event of a finding: an acknowledgement, or a storage call. `seq` is its position in the
+/// recorded order of calls.
+struct FindingEvent {
+  std::uint64_t seq = 0;
+  std::string call;
+  std::string path;  // the key
+};
+
+struct Finding {
+  std::string id;  // 8 hexadecimal digits, equal for equal causes
+  FindingKind kind = FindingKind::kOrder;
+  std::string message;  // what was seen, and after what
+  std::string seen;     // the first half of it
+  std::string engine;
+  std::uint64_t count = 0;  // runs that showed it
+  std::vector<FindingEvent> acknowledged;
+  std::vector<FindingEvent> crash_after;
+  std::vector<FindingEvent> lost;
+  std::vector<std::string> disturbances;  // describe_disturbances
+  std::vector<std::string> processes;     // what each did, a line each
+  std::string case_path;                  // for `crashgate replay`; empty: not saved
+};
+
+/// The finding that a minimized failure amounts to, without engine, count and case.
+Finding make_finding(const Minimized& minimized);
+
+}  // namespace crashgate::harness
