@@ -212,16 +212,6 @@ class Verification {
   std::string missed_kill_;  // of an engine; empty: none
 };
 
-bool write_json(const VerifyReport& report, const std::string& path) {
-  const auto text =
-      to_json(report).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (path == "-") return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  return static_cast<bool>(file);
-}
-
 }  // namespace
 
 int verify(const VerifyOptions& options) {
@@ -234,8 +224,7 @@ int verify(const VerifyOptions& options) {
     if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
       return complain(fmt::format("--require: no engine is called \"{}\"", name), kExitBadInput);
   }
-  if (!options.json_path.empty() && options.json_path != "-" &&
-      !std::ofstream(options.json_path, std::ios::app)) {
+  if (!can_write_json(options.json_path)) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }
   const bool text = options.json_path != "-" && !options.quiet;
@@ -252,18 +241,10 @@ int verify(const VerifyOptions& options) {
   if (interrupting_signal() != 0) return 128 + interrupting_signal();
   if (options.json_path != "-" && (text || report->verdict != Verdict::kPass))
     fmt::print("{}", to_text(*report));
-  if (!options.json_path.empty() && !write_json(*report, options.json_path))
+  if (!options.json_path.empty() && !write_json(to_json(*report), options.json_path))
     return complain(fmt::format("cannot write {}", options.json_path), kExitFailed);
   if (!verification.missed_kill().empty()) return complain(verification.missed_kill(), kExitFailed);
-  switch (report->verdict) {
-    case Verdict::kPass:
-      return kExitPass;
-    case Verdict::kFail:
-      return kExitViolation;
-    case Verdict::kInconclusive:
-      return kExitInconclusive;
-  }
-  return kExitFailed;
+  return exit_status(report->verdict);
 }
 
 int list_stores() {
