@@ -110,8 +110,9 @@ struct StateChecker {
 }  // namespace
 
 Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
-                                      const StateCheckerOptions& options, unsigned job) {
-  const auto own = options.scratch + "/job-" + std::to_string(job);
+                                      const StateCheckerOptions& options,
+                                      const std::string& name) {
+  const auto own = options.scratch + "/job-" + name;
   if (::mkdir(own.c_str(), 0700) != 0) return tl::unexpected(error_from_errno(errno, "mkdir", own));
   std::optional<StateView> view;
   std::string directory = trace.directory;

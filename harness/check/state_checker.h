@@ -16,8 +16,10 @@ struct StateCheckerOptions {
 };
 
 /// For one job process: it gets a mount namespace of its own where the machine allows it, so that
-/// the state stands at trace.directory; else the state's path is another. Once per process.
+/// the state stands at trace.directory; else the state's path is another. Once per process. `name`
+/// tells its files in `scratch` from those of other jobs.
 Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
-                                      const StateCheckerOptions& options, unsigned job);
+                                      const StateCheckerOptions& options,
+                                      const std::string& name);
 
 }  // namespace crashgate::harness

@@ -36,20 +36,6 @@ Judgement judgement_from_json(const json& from) {
   return {false, kind.value(), from.at("message"), from.at("cause"), from.at("output")};
 }
 
-json to_json(const Rejection& rejection) {
-  return {{"subject", rejection.subject},       {"judgement", to_json(rejection.judgement)},
-          {"count", rejection.count},           {"models", rejection.models},
-          {"model", rejection.model},           {"crash_point", rejection.crash_point},
-          {"told", rejection.acknowledgement_end}, {"lost", rejection.lost}};
-}
-
-Rejection rejection_from_json(const json& from) {
-  return {from.at("subject"), judgement_from_json(from.at("judgement")),
-          from.at("count"),   from.at("models").get<std::set<std::string>>(),
-          from.at("model"),   from.at("crash_point"),
-          from.at("told"),    from.at("lost").get<std::vector<std::uint32_t>>()};
-}
-
 json to_json(const ModelCount& count) {
   return {{"crash_points", count.crash_points},
           {"states", count.states},
@@ -319,6 +305,20 @@ void forget_barriers_of_rejected(CrashExploration& all) {
 }
 
 }  // namespace
+
+json to_json(const Rejection& rejection) {
+  return {{"subject", rejection.subject},       {"judgement", to_json(rejection.judgement)},
+          {"count", rejection.count},           {"models", rejection.models},
+          {"model", rejection.model},           {"crash_point", rejection.crash_point},
+          {"told", rejection.acknowledgement_end}, {"lost", rejection.lost}};
+}
+
+Rejection rejection_from_json(const json& from) {
+  return {from.at("subject"), judgement_from_json(from.at("judgement")),
+          from.at("count"),   from.at("models").get<std::set<std::string>>(),
+          from.at("model"),   from.at("crash_point"),
+          from.at("told"),    from.at("lost").get<std::vector<std::uint32_t>>()};
+}
 
 Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& subjects,
                                               const CrashExplorationOptions& options) {

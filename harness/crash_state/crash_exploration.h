@@ -14,6 +14,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -52,6 +53,10 @@ struct Rejection {
   std::size_t acknowledgement_end = 0;
   std::vector<std::uint32_t> lost;
 };
+
+/// Between processes.
+nlohmann::json to_json(const Rejection& rejection);
+Rejection rejection_from_json(const nlohmann::json& json);
 
 struct ModelCount {
   std::uint64_t crash_points = 0;

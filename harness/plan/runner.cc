@@ -24,6 +24,7 @@
 #include <utility>
 
 #include "faultinject/turns.h"
+#include "harness/plan/leftovers.h"
 #include "harness/plan/scratch_directory.h"
 #include "harness/plan/tree_walk.h"
 #include "harness/plan/worker.h"
@@ -138,17 +139,6 @@ std::uint64_t hash_tree(const std::string& root, const std::vector<std::string>&
     sum += XXH3_64bits(text.data(), text.size());
   });
   return sum;
-}
-
-std::vector<std::string> find_leftovers(const std::string& root,
-                                        const std::vector<std::string>& keys) {
-  std::vector<std::string> leftovers;
-  walk_tree(root, [&](const TreeEntry& entry) {
-    if (entry.type != DT_REG || std::ranges::binary_search(keys, entry.path)) return;
-    if (contains_cell(content_of(entry))) leftovers.push_back(entry.path);
-  });
-  std::ranges::sort(leftovers);
-  return leftovers;
 }
 
 // A small tmpfs over a directory, for plans that run out of space. In a mount namespace of this
