@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "harness/report/model_report.h"
+
 namespace crashgate::harness {
 namespace {
-
-nlohmann::json or_null(double seconds) {
-  return seconds < 0 ? nlohmann::json(nullptr) : nlohmann::json(seconds);
-}
 
 // "12 barriers: 10 noticed, 2 redundant, 0 blind"
 std::string barrier_line(const std::vector<BarrierTest>& tests) {
@@ -35,14 +33,7 @@ std::string to_text(const CheckReport& report) {
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));
     if (found == report.exploration.models.end()) continue;
-    const auto& count = found->second;
-    const auto rejected = std::ranges::count_if(report.exploration.rejections, [&](const auto& one) {
-      return one.models.contains(std::string(model->name));
-    });
-    text += fmt::format("  {:<8}{:>8} crash points {:>10} states {:>7.1f} s  {}{}\n", model->name,
-                        with_separators(count.crash_points), with_separators(count.states),
-                        count.seconds, count.exhaustive ? "exhaustive" : "sampled",
-                        rejected == 0 ? "" : ", violations");
+    text += model_line(model->name, found->second);
   }
   text += "  basis: " + report.basis + "\n";
   if (!report.exploration.barriers.empty())
@@ -76,15 +67,7 @@ nlohmann::json to_json(const CheckReport& report) {
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));
     if (found == report.exploration.models.end()) continue;
-    const auto& count = found->second;
-    json["models"].push_back(
-        {{"name", model->name},
-         {"crash_points", count.crash_points},
-         {"states_checked", count.states},
-         {"states_possible", count.exhaustive ? nlohmann::json(count.states) : nlohmann::json(nullptr)},
-         {"exhaustive", count.exhaustive},
-         {"seconds", count.seconds},
-         {"seconds_to_first_finding", or_null(count.seconds_to_first_rejection)}});
+    json["models"].push_back(model_json(model->name, found->second));
   }
   json["barriers"] = nlohmann::json::array();
   for (const auto& test : report.exploration.barriers)

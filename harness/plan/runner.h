@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "faultinject/recording_session.h"
 #include "harness/plan/history.h"
 #include "harness/plan/plan.h"
 #include "harness/store_under_test.h"
@@ -23,6 +24,8 @@ struct RunOptions {
   bool hash_crash_tree = false;             // fill History::crash_tree_hash
   std::function<void(const std::string& root)> at_crash =
       {};  // called when the workers have ended, before survivors
+  faultinject::RecordingSession* session = nullptr;  // begun once the setup is done; null: none
+  bool survivors = true;
 };
 
 class Runner {

@@ -12,6 +12,16 @@
 namespace crashgate::harness {
 namespace {
 
+nlohmann::json to_json(const std::vector<FindingEvent>& events) {
+  auto array = nlohmann::json::array();
+  for (const auto& event : events)
+    array.push_back(
+        {{"seq", event.seq}, {"call", event.call}, {"path", event.path}, {"source", nullptr}});
+  return array;
+}
+
+}  // namespace
+
 std::vector<std::string> describe_processes(const Plan& plan) {
   std::vector<std::string> lines;
   const auto add = [&](std::string who, const std::vector<Operation>& operations) {
@@ -29,16 +39,6 @@ std::vector<std::string> describe_processes(const Plan& plan) {
   if (plan.disk_size != 0) lines.push_back(fmt::format("on a disk of {} bytes", plan.disk_size));
   return lines;
 }
-
-nlohmann::json to_json(const std::vector<FindingEvent>& events) {
-  auto array = nlohmann::json::array();
-  for (const auto& event : events)
-    array.push_back(
-        {{"seq", event.seq}, {"call", event.call}, {"path", event.path}, {"source", nullptr}});
-  return array;
-}
-
-}  // namespace
 
 std::string id_of(std::string_view cause) {
   return fmt::format("{:08x}", static_cast<std::uint32_t>(XXH3_64bits(cause.data(), cause.size())));

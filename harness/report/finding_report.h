@@ -39,6 +39,9 @@ struct Finding {
 std::string to_text(const Finding& finding);
 nlohmann::json to_json(const Finding& finding);
 
+/// What each process of a plan did, a line each.
+std::vector<std::string> describe_processes(const Plan& plan);
+
 /// 8 hexadecimal digits of a hash: a finding's id from its cause.
 std::string id_of(std::string_view cause);
 

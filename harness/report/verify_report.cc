@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "harness/report/model_report.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
@@ -72,6 +73,14 @@ std::string to_text(const VerifyReport& report) {
   std::string text;
   for (const auto& engine : report.engines) {
     const auto& tally = engine.exploration.tally;
+    if (engine.crash) {
+      text += fmt::format("  {:<11}{:>8} crash states {:>20.1f} s  {}\n", engine.name,
+                          with_separators(engine.crash->exploration.states), engine.seconds,
+                          how_much(engine));
+      for (const auto& [name, count] : engine.crash->exploration.models)
+        text += model_line(name, count);
+      continue;
+    }
     text += fmt::format("  {:<11}{:>8} runs {:>8} kills {:>8} errors {:>6.1f} s  {}\n", engine.name,
                         with_separators(tally.runs), with_separators(tally.kills),
                         with_separators(tally.errors), engine.seconds, how_much(engine));
@@ -103,6 +112,11 @@ nlohmann::json to_json(const VerifyReport& report) {
   for (const auto& engine : report.engines) json["engines"].push_back(to_json(engine));
   json["models"] = nlohmann::json::array();
   if (auto model = kill_model(report); !model.is_null()) json["models"].push_back(std::move(model));
+  for (const auto& engine : report.engines) {
+    if (!engine.crash) continue;
+    for (const auto& [name, count] : engine.crash->exploration.models)
+      json["models"].push_back(model_json(name, count));
+  }
   json["findings"] = nlohmann::json::array();
   for (const auto& finding : report.findings) json["findings"].push_back(to_json(finding));
   return json;
