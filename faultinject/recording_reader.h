@@ -1,0 +1,31 @@
+// Turns the log of a recording into a trace: inodes become FileIds, calls that concern files
+// outside the tree are left out.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+
+#include "faultinject/file_numbering.h"
+#include "faultinject/recording_log.h"
+#include "faultinject/trace.h"
+#include "faultinject/tree_snapshot.h"
+
+namespace crashgate::faultinject {
+
+/// What is known before the first call: the trace's initial tree (with directory and bytes), and
+/// the numbers of its files.
+struct RecordingStart {
+  Trace trace;
+  FileNumbering numbering;
+};
+
+/// Reads the tree as it is now. bad_input: there is no such directory.
+tl::expected<RecordingStart, TraceError> start_trace(const std::string& directory,
+                                                     const IgnoredPaths& ignored);
+
+/// The trace with its events, the final tree as it is now, and blind spots: what the log or the
+/// final tree show that no record explains. No process may be recording any more.
+tl::expected<Trace, TraceError> read_recording(const RecordingLog& log, RecordingStart start,
+                                               const IgnoredPaths& ignored);
+
+}  // namespace crashgate::faultinject
