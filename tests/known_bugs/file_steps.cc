@@ -29,14 +29,17 @@ enum class Ancestors { kMustExist, kCreate };
 Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, Ancestors ancestors,
                                       std::string_view key) {
   UniqueFd child = try_open_directory(directory, name);
-  if (!child && errno == ENOENT && ancestors == Ancestors::kCreate) {
+  // Again where mkdirat found an object of that name, and the object is gone by the time of openat.
+  constexpr int kTries = 1000;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    if (child || errno != ENOENT || ancestors != Ancestors::kCreate) break;
     if (mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST) {
       return failure(errno, "mkdirat", key);
     }
     child = try_open_directory(directory, name);
-    if (!child && errno == ENOENT) return failure(errno, "openat", key);
   }
   if (child) return child;
+  if (errno == ENOENT && ancestors == Ancestors::kCreate) return failure(errno, "openat", key);
   if (errno == ENOENT) return std::nullopt;
   if (errno != ENOTDIR && errno != ELOOP) return failure(errno, "openat", key);
   struct stat status;

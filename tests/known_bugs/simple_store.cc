@@ -181,11 +181,11 @@ Result<void> SimpleStore::remove(std::string_view key) {
   const int directory = (*place)->directory.get();
   const auto kind = kind_at(directory, (*place)->name, key);
   if (!kind) return tl::unexpected(kind.error());
-  if (*kind == Kind::kDirectory) return {};
   if (*kind == Kind::kOther) return answer(ErrorCode::kNotAnObject, key);
   if (*kind == Kind::kObject) {
     if (unlinkat(directory, (*place)->name.c_str(), 0) == 0) return settle(**place);
-    if (errno != ENOENT) return failure(errno, "unlinkat", key);
+    // Another removed it meanwhile, and may have put a key below it: then it is a directory now.
+    if (errno != ENOENT && errno != EISDIR) return failure(errno, "unlinkat", key);
   }
   return sync_fd(directory, key);  // another's removal may not be durable yet
 }
