@@ -81,7 +81,7 @@ int run(int argc, char** argv) {
         if (const auto problem = parse_budget(text, options); !problem.empty())
           throw CLI::ValidationError("--budget", problem);
       },
-      "time or number of runs: 60s, 10m, 20000states (default 45s)");
+      "time or number of runs: 60s, 10m, 20000states (default 60s)");
   verify_app->add_option("--jobs", options.jobs, "processes that explore at once")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

@@ -10,7 +10,7 @@ namespace crashgate::harness {
 struct VerifyOptions {
   std::string store = "local-file";
   std::uint64_t seed = 1;
-  double budget_seconds = 45;   // 0: no limit but the run limit
+  double budget_seconds = 60;   // 0: no limit but the run limit
   std::uint64_t run_limit = 0;  // 0: none
   bool budget_given = false;    // then the sampling engine uses what is left of it
   unsigned jobs = 1;

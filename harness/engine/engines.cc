@@ -7,7 +7,7 @@ constexpr Engine kEngines[] = {
     {"kill",
      "kills one process before, in the middle of and after every storage call, and its recovery "
      "likewise",
-     0.25, run_kill_engine},
+     0.15, run_kill_engine},
     {"fault",
      "makes every storage call fail with every errno that it may return, or transfer less than "
      "asked",
@@ -15,7 +15,7 @@ constexpr Engine kEngines[] = {
     {"interleave",
      "lets a second process run at every storage call of a first, which then goes on, fails or "
      "dies",
-     0.3, run_interleave_engine},
+     0.4, run_interleave_engine},
     {"contended",
      "generated workers on shared keys, killed and disturbed at seeded calls while the others go "
      "on",
