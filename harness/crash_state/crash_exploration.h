@@ -21,6 +21,7 @@
 
 #include "harness/crash_state/crash_state_enumerator.h"
 #include "harness/judge/finding.h"
+#include "store/error.h"
 
 namespace crashgate::harness {
 
