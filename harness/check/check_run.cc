@@ -41,10 +41,9 @@ tl::unexpected<Error> bad_input(std::string what, std::string where) {
       Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
 }
 
-std::string describe_end(int wait_status) {
-  if (WIFSIGNALED(wait_status))
-    return fmt::format("was killed by SIG{}", ::sigabbrev_np(WTERMSIG(wait_status)));
-  return fmt::format("ended with exit status {}", WEXITSTATUS(wait_status));
+std::string describe_end(int exit_status, int signal) {
+  if (signal != 0) return fmt::format("was killed by SIG{}", ::sigabbrev_np(signal));
+  return fmt::format("ended with exit status {}", exit_status);
 }
 
 // What it prints goes to standard error: standard output is the report's.
@@ -62,7 +61,10 @@ Result<void> run_setup(const std::string& command, const std::string& directory)
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (status != 0) return bad_input("the setup " + describe_end(status), command);
+  if (status != 0)
+    return bad_input(
+        "the setup " + describe_end(WEXITSTATUS(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+        command);
   return {};
 }
 
@@ -100,24 +102,53 @@ class CheckRun {
     if (auto set_up = run_setup(options_.setup, directory); !set_up) return set_up;
     show("recording", 0);
     const auto begun = Clock::now();
-    faultinject::RecordingOptions recording_options;
-    recording_options.command = {"/bin/sh", "-c", options_.workload};
-    recording_options.directory = directory;
-    recording_options.ignored = options_.ignored;
-    recording_options.terminal = options_.terminal;
-    recording_options.stacks = options_.stacks;
-    auto recording = faultinject::record_with_ptrace(recording_options);
-    if (!recording) {
-      return tl::unexpected(Error{
-          recording.error().bad_input ? ErrorCode::kInvalidArgument : ErrorCode::kIo, 0,
-          "recording", recording.error().message});
-    }
-    recording_ = std::move(*recording);
+    auto recorded = record_in(directory);
+    if (!recorded || interrupting_signal() != 0) return recorded;
     report_.recording_seconds = seconds_since(begun);
-    if (interrupting_signal() != 0) return {};
-    if (recording_.wait_status != 0)
-      return bad_input("the workload " + describe_end(recording_.wait_status), options_.workload);
+    if (recording_.signal != 0 || recording_.exit_status != 0)
+      return bad_input("the workload " + describe_end(recording_.exit_status, recording_.signal),
+                       options_.workload);
     note_recording();
+    return {};
+  }
+
+  // By a process of its own: when that is killed, everything that it traces dies with it.
+  Result<void> record_in(const std::string& directory) {
+    const auto trace_path = scratch_.path() + "/trace";
+    const auto body = [&](unsigned) -> nlohmann::json {
+      auto recording = faultinject::record_with_ptrace(
+          {.command = {"/bin/sh", "-c", options_.workload},
+           .directory = directory,
+           .ignore_globs = options_.ignored,
+           .terminal = options_.terminal});
+      if (!recording)
+        return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
+      if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)
+        return {{"failed", written.error().message}, {"theirs", false}};
+      return {{"exit_status", recording->exit_status},
+              {"signal", recording->signal},
+              {"left_behind", recording->left_behind},
+              {"written_outside", recording->written_outside},
+              {"more_written_outside", recording->more_written_outside},
+              {"output_only_at_exit", recording->output_only_at_exit}};
+    };
+    auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
+    if (!answers) return tl::unexpected(answers.error());
+    if (!*answers) return {};
+    const auto& answer = (*answers)->front();
+    if (answer.contains("failed"))
+      return tl::unexpected(
+          Error{answer.at("theirs") ? ErrorCode::kInvalidArgument : ErrorCode::kIo, 0, "recording",
+                answer.at("failed")});
+    recording_.exit_status = answer.at("exit_status");
+    recording_.signal = answer.at("signal");
+    recording_.left_behind = answer.at("left_behind");
+    recording_.written_outside = answer.at("written_outside");
+    recording_.more_written_outside = answer.at("more_written_outside");
+    recording_.output_only_at_exit = answer.at("output_only_at_exit");
+    auto trace = faultinject::read_trace(trace_path);
+    if (!trace) return tl::unexpected(Error{ErrorCode::kIo, 0, "recording", trace.error().message});
+    recording_.trace = std::move(*trace);
     return {};
   }
 
@@ -136,12 +167,12 @@ class CheckRun {
     report_.processes = processes.size();
     for (const auto& text : unmodelled) report_.inconclusive_reasons.push_back(text);
     for (const auto& text : trace().blind_spots) report_.inconclusive_reasons.push_back(text);
-    if (recording_.processes_left > 0)
-      report_.notes.push_back(fmt::format(
-          "{} process(es) went on after the workload had ended, and were killed",
-          recording_.processes_left));
-    for (const auto& path : recording_.outside_paths)
+    for (const auto& command : recording_.left_behind)
+      report_.notes.push_back("a process outlived the workload, and was killed: " + command);
+    for (const auto& path : recording_.written_outside)
       report_.notes.push_back("the workload writes outside its directory: " + path);
+    if (recording_.more_written_outside)
+      report_.notes.emplace_back("... and to more files");
     if (report_.events == 0)
       report_.notes.push_back("the workload changed nothing in its directory (CRASHGATE_DIR)");
     if (report_.acknowledgements == 0)
