@@ -24,6 +24,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "faultinject/crashgate_ack.h"
+
 namespace crashgate::faultinject {
 namespace {
 
@@ -31,7 +33,6 @@ constexpr unsigned kRenameExchange = 2;  // linux/fs.h's names clash with stdio.
 constexpr unsigned kRenameWhiteout = 4;
 constexpr int kWriteNoAppend = 0x20;  // RWF_NOAPPEND, Linux 6.9
 constexpr int kMaxSymlinks = 40;
-constexpr long kAcknowledgementDescriptor = -0x63726173;  // crashgate_ack()
 
 long as_argument(const void* pointer) {
   return reinterpret_cast<long>(pointer);
@@ -131,6 +132,10 @@ bool locate(const RecordingLog& log, PathArgument argument, bool follow, Place& 
   return true;
 }
 
+bool is_output(const RecordingLog& log, const struct stat& status) {
+  return status.st_dev == log.output_device && status.st_ino == log.output_inode;
+}
+
 WriteSync sync_of(long open_flags) {
   if ((open_flags & O_SYNC) == O_SYNC) return WriteSync::kFile;
   return (open_flags & O_DSYNC) != 0 ? WriteSync::kData : WriteSync::kNone;
@@ -217,16 +222,20 @@ void append_unmodelled(RecordingLog& log, Row row, const Outcome& outcome, std::
 Outcome record_acknowledgement(RecordingLog& log, Row row, const RowInfo& info,
                                const Arguments& arguments, Performance perform) {
   const std::uint64_t begin = log.stamp.fetch_add(1) + 1;
-  const Outcome outcome = perform();  // a pipe may wait for its reader
-  const bool by_pipe = arguments[0] != kAcknowledgementDescriptor;
-  if (by_pipe && outcome.result <= 0) return outcome;
+  Outcome outcome = perform();  // a pipe may wait for its reader
+  const bool explicitly = static_cast<int>(arguments[0]) == CRASHGATE_ACK_DESCRIPTOR;
+  if (explicitly && outcome.result == -EBADF) outcome.result = arguments[2];
+  if (outcome.result <= 0) return outcome;
   LogLock lock(log);
   RawRecord* record = lock.append();
   if (record == nullptr) return outcome;
-  describe(*record, row, EventKind::kAcknowledgement);
+  describe(*record, explicitly ? Row::kCount : row, EventKind::kAcknowledgement);
   record->begin = begin;
-  add_written(lock, *record, info, arguments,
-              static_cast<std::uint64_t>(by_pipe ? outcome.result : arguments[2]));
+  if (info.kind == Kind::kWrite) {
+    add_written(lock, *record, info, arguments, static_cast<std::uint64_t>(outcome.result));
+  } else {
+    record->length = static_cast<std::uint64_t>(outcome.result);  // the reader of the output knows
+  }
   // The world has been told, even where the program dies before it knows.
   finish(lock, *record, {outcome.result, false});
   return outcome;
@@ -235,14 +244,14 @@ Outcome record_acknowledgement(RecordingLog& log, Row row, const RowInfo& info,
 Outcome record_write(RecordingLog& log, Row row, const RowInfo& info, const Arguments& arguments,
                      Performance perform) {
   const long fd = static_cast<int>(arguments[0]);
-  if (fd == kAcknowledgementDescriptor && row == Row::k_write) {
+  if (fd == CRASHGATE_ACK_DESCRIPTOR && row == Row::k_write) {
     return record_acknowledgement(log, row, info, arguments, perform);
   }
   struct stat status;
   if (!stat_descriptor(fd, status)) return perform();
   if (!is_recorded_file(log, status)) {
-    const bool output = status.st_dev == log.output_device && status.st_ino == log.output_inode;
-    return output ? record_acknowledgement(log, row, info, arguments, perform) : perform();
+    return is_output(log, status) ? record_acknowledgement(log, row, info, arguments, perform)
+                                  : perform();
   }
   const long open_flags = raw_syscall(SYS_fcntl, {fd, F_GETFL});
   const int flags = row == Row::k_pwritev2 ? static_cast<int>(arguments[5]) : 0;
@@ -339,10 +348,9 @@ Outcome record_copy(RecordingLog& log, Row row, const RowInfo& info, const Argum
   const CopyArguments copy = copy_arguments(row, info, arguments);
   struct stat status;
   struct stat source {};
-  if ((row == Row::k_ioctl && !copy.clone) || !stat_descriptor(copy.to, status) ||
-      !is_recorded_file(log, status)) {
-    return perform();
-  }
+  if ((row == Row::k_ioctl && !copy.clone) || !stat_descriptor(copy.to, status)) return perform();
+  if (is_output(log, status)) return record_acknowledgement(log, row, info, arguments, perform);
+  if (!is_recorded_file(log, status)) return perform();
   stat_descriptor(copy.from, source);
   if (S_ISFIFO(source.st_mode) && row == Row::k_splice && waits_for_pipe(copy.from, arguments)) {
     pollfd ready = {static_cast<int>(copy.from), POLLIN, 0};
@@ -419,6 +427,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
       record->directory = place.directory;
       record->created = nameless || !place.exists;
       record->truncated = !record->created;
+      record->flags = static_cast<std::uint64_t>(flags);
       if (record->truncated) record->file = place.status.st_ino;
       const Outcome outcome = perform();
       struct stat status;
@@ -427,7 +436,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
         return outcome;
       }
       record->file = status.st_ino;
-      set_attributes(*record, status);
+      if (record->created) set_attributes(*record, status);
       finish(lock, *record, outcome);
       return outcome;
     }
@@ -483,6 +492,7 @@ Outcome record_barrier(RecordingLog& log, Row row, const RowInfo& info, const Ar
   if (info.kind == Kind::kHint) {
     record->offset = static_cast<std::uint64_t>(arguments[1]);
     record->length = static_cast<std::uint64_t>(arguments[2]);
+    if (row != Row::k_readahead) record->flags = static_cast<std::uint64_t>(arguments[3]);
   }
   finish(lock, *record, outcome);
   return outcome;
@@ -529,6 +539,7 @@ Outcome record_removal(RecordingLog& log, LogLock& lock, Row row, const RowInfo&
   describe(*record, row);
   record->directory = place.directory;
   record->file = inode_on_device(log, place.status);
+  record->mode = place.status.st_mode;
   if (row == Row::k_unlinkat) record->flags = static_cast<unsigned>(arguments[2]);
   const Outcome outcome = perform();
   if (is_error(outcome.result)) {
@@ -565,7 +576,10 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
   record->directory = old_place.directory;
   record->directory2 = new_place.directory;
   record->flags = flags;
-  if (old_place.exists) record->file = inode_on_device(log, old_place.status);
+  if (old_place.exists) {
+    record->file = inode_on_device(log, old_place.status);
+    record->mode = old_place.status.st_mode;
+  }
   if (new_place.exists) record->replaced = inode_on_device(log, new_place.status);
   const Outcome outcome = perform();
   // Renaming one name of a file to another of the same file does nothing: rename(2).
@@ -578,7 +592,6 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
   struct stat status;
   if (links && !is_error(stat_path(to.directory, to.path, AT_SYMLINK_NOFOLLOW, status))) {
     record->file = status.st_ino;  // also through a link of /proc
-    set_attributes(*record, status);
   }
   finish(lock, *record, outcome);
   return outcome;
@@ -647,6 +660,8 @@ Outcome record_attribute(RecordingLog& log, Row row, const RowInfo& info,
     auto text = reinterpret_cast<const char*>(arguments[position]);
     if (!is_readable(text)) return perform();
     attribute = {text, strnlen(text, XATTR_NAME_MAX + 1)};
+    // What else there is (access control lists, labels) is no part of a recorded tree.
+    if (!attribute.starts_with("user.")) return perform();
   }
   RawRecord* record = lock.append({}, {}, attribute);
   if (record == nullptr) return perform();
@@ -704,7 +719,7 @@ Outcome record_submission(RecordingLog& log, Row row, const Arguments& arguments
         !is_recorded_file(log, status)) {
       continue;
     }
-    append_unmodelled(log, row, outcome, status.st_ino, "asynchronous I/O");
+    append_unmodelled(log, row, outcome, status.st_ino, "an asynchronous write or sync (AIO)");
   }
   return outcome;
 }

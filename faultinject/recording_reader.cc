@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -79,8 +80,8 @@ class RecordingReader {
     event.text = text_of(record);
     if (record.kind == EventKind::kAcknowledgement) return true;
     event.file = find(record.file);
-    if (record.row != Row::k_mmap && record.row != Row::k_io_submit) return true;
-    return event.file != kNoFile;
+    if (event.file == kNoFile) return false;
+    return record.row != Row::k_mmap || mapped_writable_.insert(event.file).second;
   }
 
   bool read_storage(const RawRecord& record, TraceEvent& event) {
@@ -114,7 +115,10 @@ class RecordingReader {
     if (!name_of(record).empty() && directory != kNoFile) {
       event.name = {directory, std::string(name_of(record))};
     }
-    return record.created ? directory != kNoFile : event.file != kNoFile;
+    if (record.created || event.file != kNoFile) return directory != kNoFile || !record.created;
+    if (directory == kNoFile) return false;
+    event.file = numbering_.number(inode(record.file));
+    return unmodelled(event, made_unseen(event.name.name));
   }
 
   /// A new file, in the tree or outside.
@@ -137,19 +141,40 @@ class RecordingReader {
       event.file = make(record, directory);
       return directory != kNoFile;
     }
+    event.mode = 0;
     event.file = find(record.file);
+    if (event.file == kRootFile) {
+      return unmodelled(event, "the recorded directory itself was moved or removed");
+    }
     if (directory == kNoFile && directory2 == kNoFile) return false;
-    if (directory2 != kNoFile && event.file == kNoFile && record.file != 0) {
-      event.file = numbering_.number(inode(record.file));
-      event.kind = EventKind::kUnmodelled;
-      event.text = "\"" + event.name2.name + "\" comes from outside the tree";
-    } else if ((record.flags & kExchange) != 0 && record.replaced != 0 && directory != kNoFile &&
-               event.replaced == kNoFile) {
-      event.replaced = numbering_.number(inode(record.replaced));
-      event.kind = EventKind::kUnmodelled;
-      event.text = "\"" + event.name.name + "\" comes from outside the tree";
+    const bool two_names = find_role(row_info(record.row), Role::kPath2) < kMaxArguments;
+    if (S_ISSOCK(record.mode) && record.replaced == 0) return false;
+    if (!two_names) {
+      return event.file != kNoFile || unmodelled(event, made_unseen(event.name.name));
+    }
+    const bool links = record.row == Row::k_link || record.row == Row::k_linkat;
+    if (links && directory2 == kNoFile) return false;
+    if (event.file == kNoFile) {
+      if (directory2 != kNoFile) event.file = numbering_.number(inode(record.file));
+      return unmodelled(event, moved(record));
+    }
+    if (links || (directory != kNoFile && directory2 != kNoFile)) return true;
+    if ((record.flags & kExchange) != 0 || S_ISDIR(record.mode)) {
+      return unmodelled(event, moved(record));
     }
     return true;
+  }
+
+  static bool unmodelled(TraceEvent& event, std::string text) {
+    event.kind = EventKind::kUnmodelled;
+    event.text = std::move(text);
+    return true;
+  }
+  static std::string made_unseen(const std::string& name) {
+    return "\"" + name + "\" was made unseen: by stdio, or by a process that is not recorded";
+  }
+  static std::string moved(const RawRecord& record) {
+    return "\"" + std::string(name_of(record)) + "\" was moved or linked into or out of the tree";
   }
 
   static std::uint32_t number(std::unordered_map<std::uint32_t, std::uint32_t>& numbers,
@@ -226,6 +251,7 @@ class RecordingReader {
   FileNumbering numbering_;
   std::unordered_map<std::uint32_t, std::uint32_t> processes_;
   std::unordered_map<std::uint32_t, std::uint32_t> threads_;
+  std::set<FileId> mapped_writable_;  // said once a file
   std::vector<std::size_t> unfinished_;
 };
 
