@@ -181,19 +181,28 @@ void add_written(LogLock& lock, RawRecord& record, const RowInfo& row, const Arg
   if (char* out = lock.add_data(record, size)) copy_written(row, arguments, out, size);
 }
 
+constexpr std::size_t kDescriptorLinkSize = 40;
+
+/// "/proc/self/fd/N"
+void write_descriptor_link(char* link, long fd) {
+  constexpr std::string_view kFolder = "/proc/self/fd/";
+  char digits[20];
+  std::size_t count = 0;
+  for (long rest = fd; count == 0 || rest > 0; rest /= 10) {
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  }
+  link = std::copy(kFolder.begin(), kFolder.end(), link);
+  link = std::reverse_copy(digits, digits + count, link);
+  *link = '\0';
+}
+
 /// Bytes of a file as they are now, however it is open. False: they cannot be read.
 bool add_from_file(LogLock& lock, RawRecord& record, long fd, std::uint64_t offset,
                    std::uint64_t size) {
   char* out = lock.add_data(record, size);
   if (out == nullptr) return true;  // the log is full, which is said elsewhere
-  char link[32] = "/proc/self/fd/";
-  char digits[12];
-  int count = 0;
-  for (long rest = fd; count == 0 || rest > 0; rest /= 10) {
-    digits[count++] = static_cast<char>('0' + rest % 10);
-  }
-  std::size_t end = std::strlen(link);
-  while (count > 0) link[end++] = digits[--count];
+  char link[kDescriptorLinkSize];
+  write_descriptor_link(link, fd);
   const long readable = raw_syscall(SYS_open, {as_argument(link), O_RDONLY | O_CLOEXEC});
   std::uint64_t done = 0;
   while (done < size) {
@@ -400,12 +409,44 @@ OpenArguments open_arguments(Row row, const RowInfo& info, const Arguments& argu
   return result;
 }
 
+/// The path under which a file was opened goes into the record of its opening for writing, so that
+/// it can be said what is written outside the tree.
+void add_path(LogLock& lock, RawRecord& record, long fd) {
+  char link[kDescriptorLinkSize];
+  write_descriptor_link(link, fd);
+  char path[PATH_MAX];
+  const long size = raw_syscall(SYS_readlink, {as_argument(link), as_argument(path), sizeof path});
+  if (is_error(size)) return;
+  if (char* out = lock.add_data(record, static_cast<std::uint64_t>(size)))
+    std::memcpy(out, path, static_cast<std::size_t>(size));
+}
+
+/// An opening that changes nothing by itself.
+Outcome record_plain_open(RecordingLog& log, Row row, long flags, Performance perform) {
+  const Outcome outcome = perform();
+  struct stat status;
+  if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH) != 0 || is_error(outcome.result) ||
+      !stat_descriptor(outcome.result, status) || !S_ISREG(status.st_mode)) {
+    return outcome;
+  }
+  LogLock lock(log);
+  RawRecord* record = lock.append();
+  if (record == nullptr) return outcome;
+  describe(*record, row);
+  record->file = inode_on_device(log, status);
+  add_path(lock, *record, outcome.result);
+  finish(lock, *record, outcome);
+  return outcome;
+}
+
 Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Arguments& arguments,
                     Performance perform) {
   if (row == Row::k_open_by_handle_at) return perform();
   const auto [where, flags] = open_arguments(row, info, arguments);
   const bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
-  if ((flags & (O_CREAT | O_TRUNC)) == 0 && !nameless) return perform();
+  if ((flags & (O_CREAT | O_TRUNC)) == 0 && !nameless) {
+    return record_plain_open(log, row, flags, perform);
+  }
   const bool follow =
       (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
   {
@@ -437,11 +478,12 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
       }
       record->file = status.st_ino;
       if (record->created) set_attributes(*record, status);
+      if ((flags & O_ACCMODE) != O_RDONLY) add_path(lock, *record, outcome.result);
       finish(lock, *record, outcome);
       return outcome;
     }
   }
-  return perform();
+  return record_plain_open(log, row, flags, perform);
 }
 
 Outcome record_resize(RecordingLog& log, Row row, const Arguments& arguments, Performance perform) {
