@@ -1,0 +1,182 @@
+#include "faultinject/tree_snapshot.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <memory>
+#include <unordered_set>
+
+#include "faultinject/unique_fd.h"
+
+namespace crashgate::faultinject {
+namespace {
+
+constexpr std::string_view kUserNamespace = "user.";
+
+class TreeReader {
+ public:
+  TreeReader(const std::string& root, const IgnoredPaths& ignored, FileNumbering& numbering,
+             std::string& bytes)
+      : root_(root), ignored_(ignored), numbering_(numbering), bytes_(bytes) {}
+
+  tl::expected<Snapshot, TraceError> read() {
+    UniqueFd root(open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    struct stat status;
+    if (!root || fstat(root.get(), &status) != 0) return tl::unexpected(failure("", true));
+    add_file(status);
+    if (auto read = read_directory(std::move(root), 0, ""); !read) {
+      return tl::unexpected(read.error());
+    }
+    return std::move(snapshot_);
+  }
+
+ private:
+  using Done = tl::expected<void, TraceError>;
+
+  TraceError failure(const std::string& path, bool bad_input = false) const {
+    return {(path.empty() ? root_ : root_ + "/" + path) + ": " + std::strerror(errno), bad_input};
+  }
+
+  SnapshotFile& add_file(const struct stat& status) {
+    SnapshotFile file;
+    file.id = numbering_.number(status);
+    file.mode = status.st_mode;
+    file.uid = status.st_uid;
+    file.gid = status.st_gid;
+    seen_.insert(file.id);
+    return snapshot_.files.emplace_back(std::move(file));
+  }
+
+  /// `index` is the directory's place in the snapshot. Recursion is as deep as the tree.
+  Done read_directory(UniqueFd directory, std::size_t index, const std::string& path) {
+    if (auto read = read_attributes(directory.get(), index, path); !read) return read;
+    std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(directory.get()), closedir);
+    if (!stream) return tl::unexpected(failure(path));
+    const int descriptor = directory.release();
+    while (true) {
+      errno = 0;
+      const dirent* entry = readdir(stream.get());
+      if (entry == nullptr) break;
+      const std::string name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      const std::string entry_path = path.empty() ? name : path + "/" + name;
+      if (ignored_.contains(entry_path)) continue;
+      if (auto read = read_entry(descriptor, index, name, entry_path); !read) return read;
+    }
+    if (errno != 0) return tl::unexpected(failure(path));
+    return {};
+  }
+
+  Done read_entry(int directory, std::size_t index, const std::string& name,
+                  const std::string& path) {
+    struct stat status;
+    if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      return tl::unexpected(failure(path));
+    }
+    if (S_ISSOCK(status.st_mode)) return {};
+    const FileId id = numbering_.number(status);
+    snapshot_.files[index].entries[name] = id;
+    if (seen_.contains(id)) return {};
+    const std::size_t place = snapshot_.files.size();
+    add_file(status);
+    if (S_ISLNK(status.st_mode)) {
+      char target[PATH_MAX];
+      const ssize_t length = readlinkat(directory, name.c_str(), target, sizeof target);
+      if (length < 0) return tl::unexpected(failure(path));
+      snapshot_.files[place].target.assign(target, static_cast<std::size_t>(length));
+      return {};
+    }
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return {};
+    UniqueFd file(
+        openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+    if (!file) return tl::unexpected(failure(path));
+    if (S_ISDIR(status.st_mode)) return read_directory(std::move(file), place, path);
+    snapshot_.files[place].size = static_cast<std::uint64_t>(status.st_size);
+    if (auto read = read_content(file.get(), place, path); !read) return read;
+    return read_attributes(file.get(), place, path);
+  }
+
+  Done read_content(int file, std::size_t index, const std::string& path) {
+    const auto size = static_cast<off_t>(snapshot_.files[index].size);
+    off_t offset = 0;
+    while (offset < size) {
+      const off_t start = lseek(file, offset, SEEK_DATA);
+      if (start < 0 && errno == ENXIO) break;  // a hole up to the end
+      if (start < 0) return tl::unexpected(failure(path));
+      off_t end = lseek(file, start, SEEK_HOLE);
+      if (end < 0) return tl::unexpected(failure(path));
+      end = std::min(end, size);
+      Extent extent{static_cast<std::uint64_t>(start),
+                    {bytes_.size(), static_cast<std::uint64_t>(end - start)}};
+      bytes_.resize(bytes_.size() + extent.data.length);
+      for (off_t done = start; done < end;) {
+        const ssize_t count = pread(file, bytes_.data() + extent.data.position + (done - start),
+                                    static_cast<std::size_t>(end - done), done);
+        if (count < 0 && errno == EINTR) continue;
+        if (count == 0) errno = ESTALE;  // shorter than it was a moment ago
+        if (count <= 0) return tl::unexpected(failure(path));
+        done += count;
+      }
+      snapshot_.files[index].extents.push_back(extent);
+      offset = end;
+    }
+    return {};
+  }
+
+  Done read_attributes(int file, std::size_t index, const std::string& path) {
+    std::string names(XATTR_LIST_MAX, '\0');
+    const ssize_t length = flistxattr(file, names.data(), names.size());
+    if (length < 0 && errno == ENOTSUP) return {};
+    if (length < 0) return tl::unexpected(failure(path));
+    names.resize(static_cast<std::size_t>(length));
+    for (std::size_t at = 0; at < names.size();) {
+      const std::string name = names.c_str() + at;
+      at += name.size() + 1;
+      if (!name.starts_with(kUserNamespace)) continue;
+      std::string value(XATTR_SIZE_MAX, '\0');
+      const ssize_t size = fgetxattr(file, name.c_str(), value.data(), value.size());
+      if (size < 0) return tl::unexpected(failure(path));
+      value.resize(static_cast<std::size_t>(size));
+      snapshot_.files[index].attributes[name] = std::move(value);
+    }
+    return {};
+  }
+
+  const std::string& root_;
+  const IgnoredPaths& ignored_;
+  FileNumbering& numbering_;
+  std::string& bytes_;
+  Snapshot snapshot_;
+  std::unordered_set<FileId> seen_;  // hard links are read once
+};
+
+}  // namespace
+
+bool IgnoredPaths::contains(const std::string& relative_path) const {
+  if (globs_.empty()) return false;
+  // Every leading part, so that an ignored directory takes along what it holds.
+  for (std::size_t end = relative_path.find('/');; end = relative_path.find('/', end + 1)) {
+    const std::string part = relative_path.substr(0, end);
+    const std::string last = part.substr(part.rfind('/') + 1);
+    for (const std::string& glob : globs_) {
+      if (fnmatch(glob.c_str(), part.c_str(), 0) == 0) return true;
+      if (fnmatch(glob.c_str(), last.c_str(), 0) == 0) return true;
+    }
+    if (end == std::string::npos) return false;
+  }
+}
+
+tl::expected<Snapshot, TraceError> read_tree(const std::string& directory,
+                                             const IgnoredPaths& ignored, FileNumbering& numbering,
+                                             std::string& bytes) {
+  return TreeReader(directory, ignored, numbering, bytes).read();
+}
+
+}  // namespace crashgate::faultinject
