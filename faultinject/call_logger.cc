@@ -698,23 +698,27 @@ Outcome record_attribute(RecordingLog& log, Row row, const RowInfo& info,
     return perform();
   }
   std::string_view attribute;
+  bool sets_mode = false;
   if (const std::size_t position = find_role(info, Role::kText); position < kMaxArguments) {
     auto text = reinterpret_cast<const char*>(arguments[position]);
     if (!is_readable(text)) return perform();
     attribute = {text, strnlen(text, XATTR_NAME_MAX + 1)};
-    // What else there is (access control lists, labels) is no part of a recorded tree.
-    if (!attribute.starts_with("user.")) return perform();
+    // An access control list sets the mode too, which is all that a recorded tree knows of it.
+    sets_mode = attribute == "system.posix_acl_access";
+    if (!sets_mode && !attribute.starts_with("user.")) return perform();
   }
-  RawRecord* record = lock.append({}, {}, attribute);
+  RawRecord* record = lock.append({}, {}, sets_mode ? std::string_view() : attribute);
   if (record == nullptr) return perform();
-  describe(*record, row);
+  describe(*record, sets_mode ? Row::k_fchmod : row);
   record->file = status.st_ino;
   const Outcome outcome = perform();
   if (is_error(outcome.result)) {
     lock.drop(*record);
     return outcome;
   }
-  if (row == Row::k_setxattrat) {
+  if (sets_mode) {
+    stat_attribute_target(row, info, arguments, status);
+  } else if (row == Row::k_setxattrat) {
     struct {
       std::uint64_t value;
       std::uint32_t size;

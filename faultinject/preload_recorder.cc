@@ -16,7 +16,7 @@
 #include "faultinject/recording_reader.h"
 #include "faultinject/shim_command.h"
 #include "faultinject/supervisor.h"
-#include "faultinject/trace_replay.h"
+#include "faultinject/trace_explanation.h"
 
 namespace crashgate::faultinject {
 namespace {
@@ -31,8 +31,8 @@ std::string log_base() {
 }
 
 /// By crashgate_ack(), not by standard output.
-bool is_explicit(const TraceEvent& acknowledgement) {
-  return acknowledgement.row == Row::kCount;
+bool is_explicit(const TraceEvent& event) {
+  return event.kind == EventKind::kAcknowledgement && event.row == Row::kCount;
 }
 
 /// Gives the acknowledgements that the kernel copied itself their bytes, and tells what of the
@@ -52,9 +52,7 @@ void explain_output(Trace& trace, const std::string& output) {
     if (told > 0) return;
     TraceEvent event;
     event.kind = EventKind::kAcknowledgement;
-    event.row = Row::k_write;
     event.begin = stamp + 1;
-    event.end = stamp + 2;
     event.result = static_cast<std::int64_t>(output.size());
     event.data = trace.add_data(output);
     trace.events.push_back(std::move(event));
@@ -88,16 +86,6 @@ void note_unexplained_files(Trace& trace) {
   if (lines.size() > kMost) {
     trace.blind_spots.push_back("and " + std::to_string(lines.size() - kMost) + " more files");
   }
-}
-
-bool told_only_at_exit(const Trace& trace) {
-  bool told = false;
-  for (const TraceEvent& event : trace.events) {
-    if (event.kind == EventKind::kAcknowledgement) told = true;
-    if (event.kind == EventKind::kAcknowledgement && is_explicit(event)) return false;
-    if (event.kind == EventKind::kStorage && told) return false;
-  }
-  return told && trace.events.front().kind != EventKind::kAcknowledgement;
 }
 
 }  // namespace
@@ -149,6 +137,7 @@ tl::expected<Recording, TraceError> record_with_preload(const RecordOptions& opt
   if (!read) return tl::unexpected(read.error());
   Recording recording;
   recording.trace = std::move(read->trace);
+  const bool told_explicitly = std::ranges::any_of(recording.trace.events, is_explicit);
   explain_output(recording.trace, (*output)->take_all());
   note_unrecorded_programs(**log, recording.trace);
   note_unexplained_files(recording.trace);
@@ -158,7 +147,8 @@ tl::expected<Recording, TraceError> record_with_preload(const RecordOptions& opt
   recording.left_behind = std::move(end->left_behind);
   recording.written_outside.assign(read->outside.paths.begin(), read->outside.paths.end());
   recording.more_written_outside = read->outside.more;
-  recording.output_only_at_exit = !options.terminal && told_only_at_exit(recording.trace);
+  recording.output_only_at_exit =
+      !options.terminal && !told_explicitly && told_only_at_exit(recording.trace);
   return recording;
 }
 

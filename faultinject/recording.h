@@ -37,4 +37,7 @@ struct Recording {
   bool output_only_at_exit = false;
 };
 
+/// Whether the acknowledgements of the trace come after all its storage events.
+bool told_only_at_exit(const Trace& trace);
+
 }  // namespace crashgate::faultinject
