@@ -24,6 +24,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "faultinject/crashgate_ack.h"
+
 namespace crashgate::faultinject {
 namespace {
 
@@ -31,7 +33,6 @@ constexpr unsigned kRenameExchange = 2;  // linux/fs.h's names clash with stdio.
 constexpr unsigned kRenameWhiteout = 4;
 constexpr int kWriteNoAppend = 0x20;  // RWF_NOAPPEND, Linux 6.9
 constexpr int kMaxSymlinks = 40;
-constexpr long kAcknowledgementDescriptor = -0x63726173;  // crashgate_ack()
 
 long as_argument(const void* pointer) {
   return reinterpret_cast<long>(pointer);
@@ -131,6 +132,10 @@ bool locate(const RecordingLog& log, PathArgument argument, bool follow, Place& 
   return true;
 }
 
+bool is_output(const RecordingLog& log, const struct stat& status) {
+  return status.st_dev == log.output_device && status.st_ino == log.output_inode;
+}
+
 WriteSync sync_of(long open_flags) {
   if ((open_flags & O_SYNC) == O_SYNC) return WriteSync::kFile;
   return (open_flags & O_DSYNC) != 0 ? WriteSync::kData : WriteSync::kNone;
@@ -176,19 +181,28 @@ void add_written(LogLock& lock, RawRecord& record, const RowInfo& row, const Arg
   if (char* out = lock.add_data(record, size)) copy_written(row, arguments, out, size);
 }
 
+constexpr std::size_t kDescriptorLinkSize = 40;
+
+/// "/proc/self/fd/N"
+void write_descriptor_link(char* link, long fd) {
+  constexpr std::string_view kFolder = "/proc/self/fd/";
+  char digits[20];
+  std::size_t count = 0;
+  for (long rest = fd; count == 0 || rest > 0; rest /= 10) {
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  }
+  link = std::copy(kFolder.begin(), kFolder.end(), link);
+  link = std::reverse_copy(digits, digits + count, link);
+  *link = '\0';
+}
+
 /// Bytes of a file as they are now, however it is open. False: they cannot be read.
 bool add_from_file(LogLock& lock, RawRecord& record, long fd, std::uint64_t offset,
                    std::uint64_t size) {
   char* out = lock.add_data(record, size);
   if (out == nullptr) return true;  // the log is full, which is said elsewhere
-  char link[32] = "/proc/self/fd/";
-  char digits[12];
-  int count = 0;
-  for (long rest = fd; count == 0 || rest > 0; rest /= 10) {
-    digits[count++] = static_cast<char>('0' + rest % 10);
-  }
-  std::size_t end = std::strlen(link);
-  while (count > 0) link[end++] = digits[--count];
+  char link[kDescriptorLinkSize];
+  write_descriptor_link(link, fd);
   const long readable = raw_syscall(SYS_open, {as_argument(link), O_RDONLY | O_CLOEXEC});
   std::uint64_t done = 0;
   while (done < size) {
@@ -217,16 +231,20 @@ void append_unmodelled(RecordingLog& log, Row row, const Outcome& outcome, std::
 Outcome record_acknowledgement(RecordingLog& log, Row row, const RowInfo& info,
                                const Arguments& arguments, Performance perform) {
   const std::uint64_t begin = log.stamp.fetch_add(1) + 1;
-  const Outcome outcome = perform();  // a pipe may wait for its reader
-  const bool by_pipe = arguments[0] != kAcknowledgementDescriptor;
-  if (by_pipe && outcome.result <= 0) return outcome;
+  Outcome outcome = perform();  // a pipe may wait for its reader
+  const bool explicitly = static_cast<int>(arguments[0]) == CRASHGATE_ACK_DESCRIPTOR;
+  if (explicitly && outcome.result == -EBADF) outcome.result = arguments[2];
+  if (outcome.result <= 0) return outcome;
   LogLock lock(log);
   RawRecord* record = lock.append();
   if (record == nullptr) return outcome;
-  describe(*record, row, EventKind::kAcknowledgement);
+  describe(*record, explicitly ? Row::kCount : row, EventKind::kAcknowledgement);
   record->begin = begin;
-  add_written(lock, *record, info, arguments,
-              static_cast<std::uint64_t>(by_pipe ? outcome.result : arguments[2]));
+  if (info.kind == Kind::kWrite) {
+    add_written(lock, *record, info, arguments, static_cast<std::uint64_t>(outcome.result));
+  } else {
+    record->length = static_cast<std::uint64_t>(outcome.result);  // the reader of the output knows
+  }
   // The world has been told, even where the program dies before it knows.
   finish(lock, *record, {outcome.result, false});
   return outcome;
@@ -235,14 +253,14 @@ Outcome record_acknowledgement(RecordingLog& log, Row row, const RowInfo& info,
 Outcome record_write(RecordingLog& log, Row row, const RowInfo& info, const Arguments& arguments,
                      Performance perform) {
   const long fd = static_cast<int>(arguments[0]);
-  if (fd == kAcknowledgementDescriptor && row == Row::k_write) {
+  if (fd == CRASHGATE_ACK_DESCRIPTOR && row == Row::k_write) {
     return record_acknowledgement(log, row, info, arguments, perform);
   }
   struct stat status;
   if (!stat_descriptor(fd, status)) return perform();
   if (!is_recorded_file(log, status)) {
-    const bool output = status.st_dev == log.output_device && status.st_ino == log.output_inode;
-    return output ? record_acknowledgement(log, row, info, arguments, perform) : perform();
+    return is_output(log, status) ? record_acknowledgement(log, row, info, arguments, perform)
+                                  : perform();
   }
   const long open_flags = raw_syscall(SYS_fcntl, {fd, F_GETFL});
   const int flags = row == Row::k_pwritev2 ? static_cast<int>(arguments[5]) : 0;
@@ -339,10 +357,9 @@ Outcome record_copy(RecordingLog& log, Row row, const RowInfo& info, const Argum
   const CopyArguments copy = copy_arguments(row, info, arguments);
   struct stat status;
   struct stat source {};
-  if ((row == Row::k_ioctl && !copy.clone) || !stat_descriptor(copy.to, status) ||
-      !is_recorded_file(log, status)) {
-    return perform();
-  }
+  if ((row == Row::k_ioctl && !copy.clone) || !stat_descriptor(copy.to, status)) return perform();
+  if (is_output(log, status)) return record_acknowledgement(log, row, info, arguments, perform);
+  if (!is_recorded_file(log, status)) return perform();
   stat_descriptor(copy.from, source);
   if (S_ISFIFO(source.st_mode) && row == Row::k_splice && waits_for_pipe(copy.from, arguments)) {
     pollfd ready = {static_cast<int>(copy.from), POLLIN, 0};
@@ -392,12 +409,44 @@ OpenArguments open_arguments(Row row, const RowInfo& info, const Arguments& argu
   return result;
 }
 
+/// The path under which a file was opened goes into the record of its opening for writing, so that
+/// it can be said what is written outside the tree.
+void add_path(LogLock& lock, RawRecord& record, long fd) {
+  char link[kDescriptorLinkSize];
+  write_descriptor_link(link, fd);
+  char path[PATH_MAX];
+  const long size = raw_syscall(SYS_readlink, {as_argument(link), as_argument(path), sizeof path});
+  if (is_error(size)) return;
+  if (char* out = lock.add_data(record, static_cast<std::uint64_t>(size)))
+    std::memcpy(out, path, static_cast<std::size_t>(size));
+}
+
+/// An opening that changes nothing by itself.
+Outcome record_plain_open(RecordingLog& log, Row row, long flags, Performance perform) {
+  const Outcome outcome = perform();
+  struct stat status;
+  if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH) != 0 || is_error(outcome.result) ||
+      !stat_descriptor(outcome.result, status) || !S_ISREG(status.st_mode)) {
+    return outcome;
+  }
+  LogLock lock(log);
+  RawRecord* record = lock.append();
+  if (record == nullptr) return outcome;
+  describe(*record, row);
+  record->file = inode_on_device(log, status);
+  add_path(lock, *record, outcome.result);
+  finish(lock, *record, outcome);
+  return outcome;
+}
+
 Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Arguments& arguments,
                     Performance perform) {
   if (row == Row::k_open_by_handle_at) return perform();
   const auto [where, flags] = open_arguments(row, info, arguments);
   const bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
-  if ((flags & (O_CREAT | O_TRUNC)) == 0 && !nameless) return perform();
+  if ((flags & (O_CREAT | O_TRUNC)) == 0 && !nameless) {
+    return record_plain_open(log, row, flags, perform);
+  }
   const bool follow =
       (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
   {
@@ -419,6 +468,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
       record->directory = place.directory;
       record->created = nameless || !place.exists;
       record->truncated = !record->created;
+      record->flags = static_cast<std::uint64_t>(flags);
       if (record->truncated) record->file = place.status.st_ino;
       const Outcome outcome = perform();
       struct stat status;
@@ -427,12 +477,13 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
         return outcome;
       }
       record->file = status.st_ino;
-      set_attributes(*record, status);
+      if (record->created) set_attributes(*record, status);
+      if ((flags & O_ACCMODE) != O_RDONLY) add_path(lock, *record, outcome.result);
       finish(lock, *record, outcome);
       return outcome;
     }
   }
-  return perform();
+  return record_plain_open(log, row, flags, perform);
 }
 
 Outcome record_resize(RecordingLog& log, Row row, const Arguments& arguments, Performance perform) {
@@ -483,6 +534,7 @@ Outcome record_barrier(RecordingLog& log, Row row, const RowInfo& info, const Ar
   if (info.kind == Kind::kHint) {
     record->offset = static_cast<std::uint64_t>(arguments[1]);
     record->length = static_cast<std::uint64_t>(arguments[2]);
+    if (row != Row::k_readahead) record->flags = static_cast<std::uint64_t>(arguments[3]);
   }
   finish(lock, *record, outcome);
   return outcome;
@@ -529,6 +581,7 @@ Outcome record_removal(RecordingLog& log, LogLock& lock, Row row, const RowInfo&
   describe(*record, row);
   record->directory = place.directory;
   record->file = inode_on_device(log, place.status);
+  record->mode = place.status.st_mode;
   if (row == Row::k_unlinkat) record->flags = static_cast<unsigned>(arguments[2]);
   const Outcome outcome = perform();
   if (is_error(outcome.result)) {
@@ -565,7 +618,10 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
   record->directory = old_place.directory;
   record->directory2 = new_place.directory;
   record->flags = flags;
-  if (old_place.exists) record->file = inode_on_device(log, old_place.status);
+  if (old_place.exists) {
+    record->file = inode_on_device(log, old_place.status);
+    record->mode = old_place.status.st_mode;
+  }
   if (new_place.exists) record->replaced = inode_on_device(log, new_place.status);
   const Outcome outcome = perform();
   // Renaming one name of a file to another of the same file does nothing: rename(2).
@@ -578,7 +634,6 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
   struct stat status;
   if (links && !is_error(stat_path(to.directory, to.path, AT_SYMLINK_NOFOLLOW, status))) {
     record->file = status.st_ino;  // also through a link of /proc
-    set_attributes(*record, status);
   }
   finish(lock, *record, outcome);
   return outcome;
@@ -643,21 +698,27 @@ Outcome record_attribute(RecordingLog& log, Row row, const RowInfo& info,
     return perform();
   }
   std::string_view attribute;
+  bool sets_mode = false;
   if (const std::size_t position = find_role(info, Role::kText); position < kMaxArguments) {
     auto text = reinterpret_cast<const char*>(arguments[position]);
     if (!is_readable(text)) return perform();
     attribute = {text, strnlen(text, XATTR_NAME_MAX + 1)};
+    // An access control list sets the mode too, which is all that a recorded tree knows of it.
+    sets_mode = attribute == "system.posix_acl_access";
+    if (!sets_mode && !attribute.starts_with("user.")) return perform();
   }
-  RawRecord* record = lock.append({}, {}, attribute);
+  RawRecord* record = lock.append({}, {}, sets_mode ? std::string_view() : attribute);
   if (record == nullptr) return perform();
-  describe(*record, row);
+  describe(*record, sets_mode ? Row::k_fchmod : row);
   record->file = status.st_ino;
   const Outcome outcome = perform();
   if (is_error(outcome.result)) {
     lock.drop(*record);
     return outcome;
   }
-  if (row == Row::k_setxattrat) {
+  if (sets_mode) {
+    stat_attribute_target(row, info, arguments, status);
+  } else if (row == Row::k_setxattrat) {
     struct {
       std::uint64_t value;
       std::uint32_t size;
@@ -704,7 +765,7 @@ Outcome record_submission(RecordingLog& log, Row row, const Arguments& arguments
         !is_recorded_file(log, status)) {
       continue;
     }
-    append_unmodelled(log, row, outcome, status.st_ino, "asynchronous I/O");
+    append_unmodelled(log, row, outcome, status.st_ino, "an asynchronous write or sync (AIO)");
   }
   return outcome;
 }

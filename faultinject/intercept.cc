@@ -12,8 +12,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "faultinject/call_path.h"
 #include "faultinject/call_logger.h"
+#include "faultinject/call_path.h"
 #include "faultinject/shim.h"
 #include "faultinject/transfer.h"
 #include "faultinject/turns.h"
@@ -252,6 +252,10 @@ void arm(std::span<const Rule> rules, SharedPage* page, std::uint32_t process, b
   arming.process = process;
   arming.with_turns = with_turns;
   shim_gate.fetch_or(kArmedBit, std::memory_order_release);
+}
+
+RecordingLog* active_recording() {
+  return (shim_gate.load(std::memory_order_acquire) & kRecordingBit) != 0 ? recording : nullptr;
 }
 
 void start_recording(RecordingLog& log) {

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "faultinject/raw_syscall.h"
+#include "faultinject/recording_log.h"
 #include "faultinject/rule.h"
 #include "faultinject/shared_page.h"
 #include "faultinject/syscall_table.h"
@@ -34,6 +35,9 @@ inline constexpr long kLeaveToLibrary = -100000;
 /// Does what rules and failure points say, and the call; returns as raw_syscall does, or
 /// kLeaveToLibrary. `from_library`: a function of the C library was called, not syscall().
 long intercept(Row row, Arguments arguments, bool from_library);
+
+/// The log that calls are recorded in, or null.
+RecordingLog* active_recording();
 
 /// What is to be done to a call.
 struct Decision {

@@ -83,15 +83,15 @@ std::uint32_t number_thread(RecordingLog& log, std::uint32_t id) {
   return count;
 }
 
-std::uint32_t number_process(RecordingLog& log, std::uint32_t id) {
+std::uint32_t number_process(RecordingLog& log, std::uint32_t id,
+                             ProcessImage image = ProcessImage::kAttached) {
   const std::uint32_t count = log.process_count;
   for (std::uint32_t i = count; i-- > 0;) {
     if (log.processes[i].id == id) return i;
   }
   if (count == kMaxLoggedProcesses) return count - 1;
   log.processes[count].id = id;
-  log.processes[count].image = ProcessImage::kAttached;
-  log.processes[count].program = 0;
+  log.processes[count].image = image;
   log.process_count = count + 1;
   return count;
 }
@@ -193,6 +193,22 @@ std::uint32_t LogLock::process() {
 std::uint32_t LogLock::thread() {
   process();
   return identity.thread;
+}
+
+void LogLock::note_attached() {
+  log_.processes[process()].image = ProcessImage::kAttached;
+}
+
+void LogLock::note_executing(std::uint32_t id, std::string_view program) {
+  const std::uint32_t before = log_.process_count;
+  const std::uint32_t place =
+      id == 0 ? process() : number_process(log_, id, ProcessImage::kExecuting);
+  if (id != 0 && place < before) return;
+  LoggedProcess& entry = log_.processes[place];
+  entry.image = ProcessImage::kExecuting;
+  const std::size_t size = std::min(program.size(), entry.program.size() - 1);
+  std::memcpy(entry.program.data(), program.end() - size, size);
+  entry.program[size] = '\0';
 }
 
 RawRecord* LogLock::append(std::string_view name, std::string_view name2, std::string_view text) {

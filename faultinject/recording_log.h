@@ -69,13 +69,16 @@ struct RawRecord {
   std::uint64_t data_size;
 };
 
-/// What became of a process: only one that runs the shim is recorded.
-enum class ProcessImage : std::uint32_t { kAttached, kExecuting };
+/// What a process runs. Only a program with the shim in it is recorded.
+enum class ProcessImage : std::uint32_t {
+  kAttached,   // has the shim
+  kExecuting,  // was about to run another program, which has not attached since
+};
 
 struct LoggedProcess {
-  std::uint32_t id;                 // process id where /proc was mounted
-  std::atomic<ProcessImage> image;  // kExecuting: about to become another program
-  std::uint64_t program;            // of a kExecuting one: position of the record that names it
+  std::uint32_t id;  // process id where /proc was mounted
+  ProcessImage image;
+  std::array<char, 120> program;  // of a kExecuting one: NUL-terminated, its end where it is long
 };
 
 /// The header; records follow at kRecordsOffset. Zeroed memory with magic, version and capacity set
@@ -112,6 +115,12 @@ class LogLock {
   /// Numbers of the calling process and thread, in order of appearance.
   std::uint32_t process();
   std::uint32_t thread();
+
+  /// The calling process's program has the shim.
+  void note_attached();
+  /// The process `id` (0: the calling one) is about to run, or runs, the program; a process that
+  /// has attached meanwhile stays attached, unless it is the calling one.
+  void note_executing(std::uint32_t id, std::string_view program);
 
   /// A record with these behind it; null: the log is full. State kBegun, all else zero but process,
   /// thread and begin.

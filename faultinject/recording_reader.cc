@@ -11,6 +11,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -22,20 +25,28 @@ constexpr std::uint64_t kExchange = 2;  // RENAME_EXCHANGE
 
 class RecordingReader {
  public:
-  RecordingReader(const RecordingLog& log, RecordingStart start)
-      : log_(log), trace_(std::move(start.trace)), numbering_(std::move(start.numbering)) {}
+  RecordingReader(const RecordingLog& log, RecordingStart start, const IgnoredPaths& ignored)
+      : log_(log),
+        ignored_(ignored),
+        trace_(std::move(start.trace)),
+        real_directory_(std::move(start.real_directory)),
+        numbering_(std::move(start.numbering)) {
+    for (const SnapshotFile& directory : trace_.initial.files) {
+      for (const auto& [name, id] : directory.entries) places_[id] = {directory.id, name};
+    }
+  }
 
-  tl::expected<Trace, TraceError> read(const IgnoredPaths& ignored) {
+  tl::expected<ReadRecording, TraceError> read() {
     for (const RawRecord* record = next_record(log_); record != nullptr;
          record = next_record(log_, record)) {
       read_record(*record);
     }
-    auto final = read_tree(trace_.directory, ignored, numbering_, trace_.bytes);
+    auto final = read_tree(real_directory_, ignored_, numbering_, trace_.bytes);
     if (!final) return tl::unexpected(final.error());
     trace_.final = std::move(*final);
     settle_unfinished();
     if (log_.full != 0) trace_.blind_spots.push_back("the recording did not fit into its log");
-    return std::move(trace_);
+    return ReadRecording{std::move(trace_), std::move(outside_)};
   }
 
  private:
@@ -47,6 +58,20 @@ class RecordingReader {
   }
   FileId find(std::uint64_t number) const {
     return number == 0 ? kNoFile : numbering_.find(inode(number));
+  }
+
+  /// Of an entry; kNoFile: outside the tree, or the entry is ignored.
+  FileId directory_of(std::uint64_t number, std::string_view name) const {
+    const FileId directory = find(number);
+    if (directory == kNoFile || ignored_.empty() || name.empty()) return directory;
+    std::string path(name);
+    for (FileId at = directory; at != kRootFile;) {
+      const auto place = places_.find(at);
+      if (place == places_.end()) break;
+      path = place->second.name + "/" + path;
+      at = place->second.directory;
+    }
+    return ignored_.contains(path) ? kNoFile : directory;
   }
 
   void read_record(const RawRecord& record) {
@@ -79,8 +104,8 @@ class RecordingReader {
     event.text = text_of(record);
     if (record.kind == EventKind::kAcknowledgement) return true;
     event.file = find(record.file);
-    if (record.row != Row::k_mmap && record.row != Row::k_io_submit) return true;
-    return event.file != kNoFile;
+    if (event.file == kNoFile) return false;
+    return record.row != Row::k_mmap || mapped_writable_.insert(event.file).second;
   }
 
   bool read_storage(const RawRecord& record, TraceEvent& event) {
@@ -103,18 +128,45 @@ class RecordingReader {
   }
 
   bool read_open(const RawRecord& record, TraceEvent& event) {
-    const FileId directory = find(record.directory);
+    const FileId directory = directory_of(record.directory, name_of(record));
     event.created = record.created;
     event.truncated = record.truncated;
-    if (record.created) {
-      event.file = make(record, directory);
-    } else {
-      event.file = find(record.file);
-    }
     if (!name_of(record).empty() && directory != kNoFile) {
       event.name = {directory, std::string(name_of(record))};
     }
-    return record.created ? directory != kNoFile : event.file != kNoFile;
+    if (record.created) {
+      event.file = make(record, directory);
+      if (directory == kNoFile) note_written_outside(data_of(record));
+      return directory != kNoFile;
+    }
+    event.file = find(record.file);
+    if (event.file != kNoFile) return record.truncated;
+    const std::string path = relative_path(data_of(record));
+    if (path.empty() || ignored_.contains(path)) {
+      note_written_outside(data_of(record));
+      return false;
+    }
+    event.file = numbering_.number(inode(record.file));
+    return unmodelled(event, made_unseen(path));
+  }
+
+  /// In the tree; else empty.
+  std::string relative_path(std::string_view path) const {
+    if (!path.starts_with(real_directory_ + "/")) return {};
+    return std::string(path.substr(real_directory_.size() + 1));
+  }
+
+  void note_written_outside(std::string_view path) {
+    constexpr std::size_t kMost = 48;
+    if (path.empty() || path.starts_with("/proc/") || path.starts_with("/sys/") ||
+        !relative_path(path).empty()) {
+      return;
+    }
+    if (outside_.paths.size() < kMost || outside_.paths.contains(std::string(path))) {
+      outside_.paths.insert(std::string(path));
+    } else {
+      outside_.more = true;
+    }
   }
 
   /// A new file, in the tree or outside.
@@ -126,8 +178,8 @@ class RecordingReader {
   }
 
   bool read_name(const RawRecord& record, TraceEvent& event) {
-    const FileId directory = find(record.directory);
-    const FileId directory2 = find(record.directory2);
+    const FileId directory = directory_of(record.directory, name_of(record));
+    const FileId directory2 = directory_of(record.directory2, name2_of(record));
     event.name = {directory, std::string(directory == kNoFile ? "" : name_of(record))};
     event.name2 = {directory2, std::string(directory2 == kNoFile ? "" : name2_of(record))};
     event.text = text_of(record);
@@ -135,21 +187,48 @@ class RecordingReader {
     event.created = record.created;
     if (record.created) {
       event.file = make(record, directory);
+      places_[event.file] = event.name;
       return directory != kNoFile;
     }
+    event.mode = 0;
     event.file = find(record.file);
+    if (event.file == kRootFile) {
+      return unmodelled(event, "the recorded directory itself was moved or removed");
+    }
     if (directory == kNoFile && directory2 == kNoFile) return false;
-    if (directory2 != kNoFile && event.file == kNoFile && record.file != 0) {
-      event.file = numbering_.number(inode(record.file));
-      event.kind = EventKind::kUnmodelled;
-      event.text = "\"" + event.name2.name + "\" comes from outside the tree";
-    } else if ((record.flags & kExchange) != 0 && record.replaced != 0 && directory != kNoFile &&
-               event.replaced == kNoFile) {
-      event.replaced = numbering_.number(inode(record.replaced));
-      event.kind = EventKind::kUnmodelled;
-      event.text = "\"" + event.name.name + "\" comes from outside the tree";
+    const bool two_names = find_role(row_info(record.row), Role::kPath2) < kMaxArguments;
+    if (S_ISSOCK(record.mode) && record.replaced == 0) return false;
+    if (!two_names) {
+      return event.file != kNoFile || unmodelled(event, made_unseen(event.name.name));
+    }
+    const bool links = record.row == Row::k_link || record.row == Row::k_linkat;
+    if (links && directory2 == kNoFile) return false;
+    if (event.file == kNoFile) {
+      if (directory2 != kNoFile) event.file = numbering_.number(inode(record.file));
+      return unmodelled(event, moved(record));
+    }
+    if (links) return true;
+    if (directory != kNoFile && directory2 != kNoFile) {
+      places_[event.file] = event.name2;
+      if ((record.flags & kExchange) != 0) places_[event.replaced] = event.name;
+      return true;
+    }
+    if ((record.flags & kExchange) != 0 || S_ISDIR(record.mode)) {
+      return unmodelled(event, moved(record));
     }
     return true;
+  }
+
+  static bool unmodelled(TraceEvent& event, std::string text) {
+    event.kind = EventKind::kUnmodelled;
+    event.text = std::move(text);
+    return true;
+  }
+  static std::string made_unseen(const std::string& name) {
+    return "\"" + name + "\" was made unseen: by stdio, or by a process that is not recorded";
+  }
+  static std::string moved(const RawRecord& record) {
+    return "\"" + std::string(name_of(record)) + "\" was moved or linked into or out of the tree";
   }
 
   static std::uint32_t number(std::unordered_map<std::uint32_t, std::uint32_t>& numbers,
@@ -222,10 +301,15 @@ class RecordingReader {
   }
 
   const RecordingLog& log_;
+  const IgnoredPaths& ignored_;
   Trace trace_;
+  std::string real_directory_;
   FileNumbering numbering_;
   std::unordered_map<std::uint32_t, std::uint32_t> processes_;
   std::unordered_map<std::uint32_t, std::uint32_t> threads_;
+  std::unordered_map<FileId, NameRef> places_;  // where directories are, or were last
+  WrittenOutside outside_;
+  std::set<FileId> mapped_writable_;  // said once a file
   std::vector<std::size_t> unfinished_;
 };
 
@@ -238,15 +322,21 @@ tl::expected<RecordingStart, TraceError> start_trace(const std::string& director
   start.trace.directory = directory;
   utsname system;
   if (uname(&system) == 0) start.trace.kernel = system.release;
-  auto initial = read_tree(directory, ignored, start.numbering, start.trace.bytes);
+  const std::unique_ptr<char, void (*)(void*)> real(realpath(directory.c_str(), nullptr), free);
+  if (!directory.starts_with("/") || !real) {
+    return tl::unexpected(TraceError{directory + ": not the absolute path of a directory", true});
+  }
+  start.real_directory = real.get();
+  auto initial = read_tree(start.real_directory, ignored, start.numbering, start.trace.bytes);
   if (!initial) return tl::unexpected(initial.error());
   start.trace.initial = std::move(*initial);
   return start;
 }
 
-tl::expected<Trace, TraceError> read_recording(const RecordingLog& log, RecordingStart start,
-                                               const IgnoredPaths& ignored) {
-  return RecordingReader(log, std::move(start)).read(ignored);
+tl::expected<ReadRecording, TraceError> read_recording(const RecordingLog& log,
+                                                       RecordingStart start,
+                                                       const IgnoredPaths& ignored) {
+  return RecordingReader(log, std::move(start), ignored).read();
 }
 
 }  // namespace crashgate::faultinject

@@ -2,6 +2,7 @@
 // outside the tree are left out.
 #pragma once
 
+#include <set>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -16,6 +17,7 @@ namespace crashgate::faultinject {
 /// the numbers of its files.
 struct RecordingStart {
   Trace trace;
+  std::string real_directory;  // without symlinks
   FileNumbering numbering;
 };
 
@@ -23,9 +25,22 @@ struct RecordingStart {
 tl::expected<RecordingStart, TraceError> start_trace(const std::string& directory,
                                                      const IgnoredPaths& ignored);
 
+/// Regular files outside the tree that were opened for writing: some dozens, and whether there were
+/// more.
+struct WrittenOutside {
+  std::set<std::string> paths;
+  bool more = false;
+};
+
+struct ReadRecording {
+  Trace trace;
+  WrittenOutside outside;
+};
+
 /// The trace with its events, the final tree as it is now, and blind spots: what the log or the
 /// final tree show that no record explains. No process may be recording any more.
-tl::expected<Trace, TraceError> read_recording(const RecordingLog& log, RecordingStart start,
-                                               const IgnoredPaths& ignored);
+tl::expected<ReadRecording, TraceError> read_recording(const RecordingLog& log,
+                                                       RecordingStart start,
+                                                       const IgnoredPaths& ignored);
 
 }  // namespace crashgate::faultinject

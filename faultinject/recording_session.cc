@@ -31,7 +31,9 @@ tl::expected<void, TraceError> RecordingSession::begin(const std::string& direct
 
 tl::expected<Trace, TraceError> RecordingSession::collect() {
   if (!start_) return tl::unexpected(TraceError{"no recording was begun"});
-  return read_recording(*log_, *std::exchange(start_, std::nullopt), {});
+  auto recording = read_recording(*log_, *std::exchange(start_, std::nullopt), {});
+  if (!recording) return tl::unexpected(recording.error());
+  return std::move(recording->trace);
 }
 
 void log_acknowledgement(RecordingLog& log, std::string_view text) {

@@ -3,8 +3,8 @@
 //
 // A recorder resolves descriptors and paths, so whoever reads a trace needs to know nothing of
 // descriptor tables, working directories, symlinks or offsets: an event says which file, which
-// directory entry, which bytes. Calls that changed nothing and force nothing (a failed open, a read,
-// a close, an fcntl) are not in the trace; failed barriers are, since they matter.
+// directory entry, which bytes. Calls that changed nothing and force nothing (a failed open, a
+// read, a close, an fcntl) are not in the trace; failed barriers are, since they matter.
 //
 // Not thread-safe. One process owns a Trace; the recorders have their own ways of collecting one.
 #pragma once
@@ -41,29 +41,35 @@ struct NameRef {
 enum class EventKind : std::uint8_t {
   kStorage,          // a call of a row of the syscall table that changed the tree, or a barrier
   kAcknowledgement,  // the program told the world something: standard output, or crashgate_ack()
-  kUnmodelled,       // something that may have changed the tree and is not understood; text says what
+  kUnmodelled,  // something that may have changed the tree and is not understood; text says what
 };
 
-/// How much of a write is durable when it returns: O_SYNC and O_DSYNC of the open file, RWF_SYNC and
-/// RWF_DSYNC of the call.
+/// How much of a write is durable when it returns: O_SYNC and O_DSYNC of the open file, RWF_SYNC
+/// and RWF_DSYNC of the call.
 enum class WriteSync : std::uint8_t { kNone, kData, kFile };
 
 /// One call. Which fields have a meaning depends on the row's kind:
-///   Open      creations, and O_TRUNC: created, truncated, file, name (none for O_TMPFILE), mode, uid, gid
-///   Write     file, offset, data, sync (the write and family; also what AIO completed)
+///   Open      creations, and O_TRUNC: created, truncated, file, name (none for O_TMPFILE), mode,
+///   uid, gid Write     file, offset, data, sync (the write and family; also what AIO completed)
 ///   Copy      file, offset, data, sync (what arrived), source; FICLONE as well
 ///   Resize    truncate, ftruncate: file, length; fallocate: file, flags (its mode), offset, length
-///   Barrier   fsync, fdatasync: file; syncfs, sync: nothing; msync (MS_SYNC only): file, offset, data
+///   Barrier   fsync, fdatasync: file; syncfs, sync: nothing; msync (MS_SYNC only): file, offset,
+///   data
 ///             (a snapshot of the range as it was when the call returned)
-///   Name      name (and name2 for two paths: the new name), file (what is linked, moved, removed or
-///             made), replaced (what name2 named before), flags (renameat2), created, mode, uid, gid,
-///             text (a symlink's target)
-///   Attribute file; chmod: mode; chown: uid, gid (both as they are afterwards); setxattr: text, data;
-///             removexattr: text. Times are not recorded.
+///   Name      name (and name2 for two paths: the new name), file (what is linked, moved, removed
+///   or
+///             made), replaced (what name2 named before), flags (renameat2), created, mode, uid,
+///             gid, text (a symlink's target). A file that is moved out of the tree has no name2,
+///             one that is moved back in no name; a linked O_TMPFILE has no name
+///   Attribute file; chmod: mode; chown: uid, gid, mode (all as they are afterwards: a chown may
+///   clear
+///             set-id bits); setxattr: text, data; removexattr: text. Only attributes of the user
+///             namespace; an access control list is recorded as the fchmod that it amounts to.
+///             Times are not recorded.
 /// Hints are recorded with file, offset, length: they change nothing, but a report may name them.
 struct TraceEvent {
   EventKind kind = EventKind::kStorage;
-  Row row = Row::kCount;      // kStorage; of a kAcknowledgement or kUnmodelled where it was a call
+  Row row = Row::kCount;  // kStorage; of a kAcknowledgement or kUnmodelled where it was a call
   WriteSync sync = WriteSync::kNone;
   bool created = false;       // the call made `file`
   bool truncated = false;     // an open cut `file` to nothing

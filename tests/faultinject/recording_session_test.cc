@@ -18,7 +18,7 @@
 #include <chrono>
 #include <thread>
 
-#include "faultinject/trace_replay.h"
+#include "faultinject/trace_explanation.h"
 #include "tests/faultinject/shim_fixture.h"
 
 namespace crashgate::faultinject {

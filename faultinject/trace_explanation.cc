@@ -1,5 +1,5 @@
 // Files are kept as their blocks that are not all zero, so that holes cost nothing.
-#include "faultinject/trace_replay.h"
+#include "faultinject/trace_explanation.h"
 
 #include <linux/falloc.h>
 #include <sys/stat.h>
@@ -197,9 +197,7 @@ class Tree {
   void attribute(const TraceEvent& event, File& file) {
     const RowInfo& row = row_info(event.row);
     if (find_role(row, Role::kText) == kMaxArguments) {
-      const bool chmod = find_role(row, Role::kMode) < kMaxArguments;
-      if (chmod) file.mode = (file.mode & S_IFMT) | (event.mode & ~static_cast<unsigned>(S_IFMT));
-      if (!chmod) std::tie(file.uid, file.gid) = std::tie(event.uid, event.gid);
+      std::tie(file.mode, file.uid, file.gid) = std::tie(event.mode, event.uid, event.gid);
     } else if (event.text.starts_with("user.")) {
       const bool sets = find_role(row, Role::kSize) < kMaxArguments;
       if (sets) file.attributes[event.text] = trace_.data(event.data);

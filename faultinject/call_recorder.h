@@ -1,0 +1,131 @@
+// From a system call of a traced thread to an event: what is needed is found out when the thread
+// stands at the entry of the call (names and descriptors as they are before the effect), the rest
+// at its exit (results, and the data from the file itself).
+//
+// The caller sees to it that no two calls whose course is kAlone are under way at once, so nothing
+// that this looks at changes between. Not thread-safe.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "faultinject/file_numbering.h"
+#include "faultinject/program_output.h"
+#include "faultinject/trace.h"
+#include "faultinject/tracee.h"
+#include "faultinject/tree_snapshot.h"
+
+namespace crashgate::faultinject {
+
+using Arguments = std::array<std::uint64_t, kMaxArguments>;
+
+/// A call between its entry and its exit.
+struct PendingCall {
+  long number = 0;
+  Arguments arguments = {};
+  TraceEvent event;  // as far as it is known
+  std::optional<OpenFile> file;
+  ResolvedPath path;
+  ResolvedPath path2;
+  std::optional<std::uint64_t> offset;  // where a write goes, unless to the position of the file
+  bool appends = false;
+  std::uint64_t promised_length = 0;  // of a clone, which returns 0
+  bool sets_mode = false;             // an access control list, recorded as the chmod that it is
+  bool promises_result = false;       // an acknowledgement by crashgate_ack()
+  /// Of what a call makes or opens for writing: whether it is in the tree, and counts.
+  enum class Place { kInside, kIgnored, kOutside } place = Place::kInside;
+};
+
+class CallRecorder {
+ public:
+  /// How a call has to go on.
+  enum class Course {
+    kPass,    // nothing to record
+    kAlone,   // finish() is to be called; no other such call may be under way meanwhile
+    kBeside,  // finish() is to be called; it may wait for other processes, so others must go on
+  };
+
+  struct Tree {
+    std::string path;  // absolute, without symlinks
+    dev_t device = 0;
+    const IgnoredPaths& ignored;
+    FileNumbering& numbering;
+  };
+
+  CallRecorder(Trace& trace, const Tree& tree, ProgramOutput& output)
+      : trace_(trace), tree_(tree), output_(output) {}
+
+  /// `call` has number, arguments, and the event's process and thread.
+  Course begin(Tracee& tracee, PendingCall& call);
+  /// `returned`: whether the thread goes on with the result. What it returns, if anything, is what
+  /// the thread must be told instead of `result`.
+  std::optional<std::int64_t> finish(Tracee& tracee, PendingCall& call, std::int64_t result,
+                                     bool returned);
+  /// An event that is no call of the program's.
+  void add_unmodelled(std::uint32_t process, std::uint32_t thread, std::string text);
+  /// What came on standard output by calls that did not return.
+  void add_told(const std::string& text);
+
+  /// Regular files outside the tree that were opened for writing: some dozens, and whether there
+  /// were more.
+  const std::set<std::string>& written_outside() const { return written_outside_; }
+  bool more_written_outside() const { return more_written_outside_; }
+  /// Whether crashgate_ack() was called.
+  bool acknowledged_explicitly() const { return acknowledged_explicitly_; }
+
+ private:
+  using Place = PendingCall::Place;
+
+  // Data: data_calls.cc
+  Course begin_write(Tracee& tracee, PendingCall& call);
+  Course begin_copy(Tracee& tracee, PendingCall& call);
+  Course begin_clone(Tracee& tracee, PendingCall& call);
+  Course begin_submit(Tracee& tracee, PendingCall& call);
+  Course begin_resize(Tracee& tracee, PendingCall& call);
+  Course begin_barrier(Tracee& tracee, PendingCall& call);
+  Course begin_map(Tracee& tracee, PendingCall& call);
+  Course begin_protect(Tracee& tracee, PendingCall& call);
+  bool finish_write(Tracee& tracee, PendingCall& call, std::uint64_t count);
+  std::optional<std::int64_t> finish_acknowledgement(Tracee& tracee, PendingCall& call,
+                                                     std::int64_t result, bool returned);
+  void finish_memory_sync(Tracee& tracee, PendingCall& call, std::int64_t result, bool returned);
+
+  // Names: name_calls.cc
+  Course begin_open(Tracee& tracee, PendingCall& call);
+  Course begin_making(Tracee& tracee, PendingCall& call);
+  Course begin_link(Tracee& tracee, PendingCall& call);
+  Course begin_rename(Tracee& tracee, PendingCall& call);
+  Course begin_removal(Tracee& tracee, PendingCall& call);
+  Course begin_attribute(Tracee& tracee, PendingCall& call);
+  bool finish_open(Tracee& tracee, PendingCall& call, std::int64_t result);
+  bool finish_making(PendingCall& call);
+  bool finish_attribute(PendingCall& call);
+
+  std::optional<ResolvedPath> path_argument(Tracee& tracee, const PendingCall& call, Role directory,
+                                            Role path, bool follow) const;
+  Place place_of(const ResolvedPath& path) const;
+  NameRef name_of(const ResolvedPath& path) const;
+  void note_written_outside(int fd);
+  Course unmodelled(PendingCall& call, std::string text) const;
+
+  std::optional<DataRef> capture(FileId id, int fd, std::uint64_t offset, std::uint64_t count);
+  void emit(PendingCall& call, std::int64_t result, bool returned);
+
+  Trace& trace_;
+  Tree tree_;
+  ProgramOutput& output_;
+  std::uint64_t clock_ = 0;
+  /// Descriptors of ours to read what others write. Few: see capture().
+  std::unordered_map<FileId, UniqueFd> readers_;
+  std::set<FileId> mapped_writable_;    // said once a file
+  std::set<FileId> mapped_changeable_;  // shared mappings that mprotect may make writable
+  std::set<std::string> written_outside_;
+  bool more_written_outside_ = false;
+  bool acknowledged_explicitly_ = false;
+};
+
+}  // namespace crashgate::faultinject

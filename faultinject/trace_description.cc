@@ -1,0 +1,197 @@
+// describe_event: one event as a line for people. Names are those of the time of the event, found
+// by following the names of the tree from the initial snapshot through the events before it.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "faultinject/trace.h"
+
+namespace crashgate::faultinject {
+namespace {
+
+/// Which names each file has, and had last.
+class Names {
+ public:
+  explicit Names(const Snapshot& snapshot) {
+    for (const SnapshotFile& directory : snapshot.files) {
+      for (const auto& [name, file] : directory.entries) add({directory.id, name}, file);
+    }
+  }
+
+  void apply(const TraceEvent& event) {
+    if (event.kind != EventKind::kStorage || event.result < 0 || event.row == Row::kCount) return;
+    const Kind kind = row_info(event.row).kind;
+    if (kind == Kind::kOpen && event.created) add(event.name, event.file);
+    if (kind != Kind::kName) return;
+    switch (event.row) {
+      case Row::k_link:
+      case Row::k_linkat:
+        add(event.name2, event.file);
+        break;
+      case Row::k_rename:
+      case Row::k_renameat:
+      case Row::k_renameat2: {
+        constexpr std::uint64_t kExchange = 2;  // RENAME_EXCHANGE
+        remove(event.name);
+        remove(event.name2);
+        add(event.name2, event.file);
+        if (event.flags & kExchange) add(event.name, event.replaced);
+        break;
+      }
+      case Row::k_unlink:
+      case Row::k_unlinkat:
+      case Row::k_rmdir:
+        remove(event.name);
+        break;
+      default:
+        add(event.name, event.file);
+    }
+  }
+
+  std::string path(const NameRef& name) const {
+    if (name.directory == kNoFile) return "(outside)";
+    if (name.directory == kRootFile) return name.name;
+    return path(name.directory, kDeepest) + "/" + name.name;
+  }
+  std::string path(FileId file) const { return path(file, kDeepest); }
+
+ private:
+  static constexpr int kDeepest = 4096;  // a damaged trace may hold a circle
+
+  std::string path(FileId file, int depth) const {
+    if (file == kRootFile) return ".";
+    const auto last = last_.find(file);
+    if (last == last_.end() || depth == 0) return "(file " + std::to_string(file) + ")";
+    const NameRef& name = last->second;
+    std::string text =
+        name.directory == kRootFile ? name.name : path(name.directory, depth - 1) + "/" + name.name;
+    const auto entry = entries_.find({name.directory, name.name});
+    if (entry == entries_.end() || entry->second != file) text += " (unlinked)";
+    return text;
+  }
+  void add(const NameRef& name, FileId file) {
+    if (name.directory == kNoFile) return;
+    entries_[{name.directory, name.name}] = file;
+    last_[file] = name;
+  }
+  void remove(const NameRef& name) {
+    const auto entry = entries_.find({name.directory, name.name});
+    if (entry == entries_.end()) return;
+    const FileId file = entry->second;
+    entries_.erase(entry);
+    // Another hard link is a better name than one that is gone.
+    const auto other = std::find_if(entries_.begin(), entries_.end(),
+                                    [&](const auto& each) { return each.second == file; });
+    if (other != entries_.end()) last_[file] = {other->first.first, other->first.second};
+  }
+
+  std::map<std::pair<FileId, std::string>, FileId> entries_;
+  std::map<FileId, NameRef> last_;
+};
+
+std::string quoted(std::string_view text, std::size_t most = SIZE_MAX) {
+  std::string result = "\"";
+  for (char c : text.substr(0, most)) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result += {'\\', c};
+    } else if (c == '\n') {
+      result += "\\n";
+    } else if (byte < ' ' || byte == 0x7f) {
+      result += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    } else {
+      result += c;
+    }
+  }
+  return result + (text.size() > most ? "\"..." : "\"");
+}
+
+std::string octal(std::uint32_t mode) {
+  std::string text;
+  for (; mode != 0; mode >>= 3) text.insert(text.begin(), static_cast<char>('0' + (mode & 7)));
+  return "0" + text;
+}
+
+std::string bytes_at(std::uint64_t count, std::uint64_t offset) {
+  return " " + std::to_string(count) + " bytes at " + std::to_string(offset);
+}
+
+std::string storage_text(const TraceEvent& event, const Names& names) {
+  const std::string file = quoted(names.path(event.file));
+  switch (row_info(event.row).kind) {
+    case Kind::kOpen:
+      return (event.name.name.empty() ? std::string("(no name)") : quoted(names.path(event.name))) +
+             (event.created ? " creates" : "") + (event.truncated ? " truncates" : "");
+    case Kind::kWrite:
+    case Kind::kAsync:
+    case Kind::kCopy: {
+      std::string text = file + bytes_at(event.data.length, event.offset);
+      if (event.source != kNoFile) text += " from " + quoted(names.path(event.source));
+      if (event.sync == WriteSync::kData) text += " O_DSYNC";
+      if (event.sync == WriteSync::kFile) text += " O_SYNC";
+      return text;
+    }
+    case Kind::kResize:
+      if (event.row != Row::k_fallocate) return file + " to " + std::to_string(event.length);
+      return file + " mode " + std::to_string(event.flags) + bytes_at(event.length, event.offset);
+    case Kind::kBarrier:
+      if (event.file == kNoFile) return "";
+      return event.row == Row::k_msync ? file + bytes_at(event.data.length, event.offset) : file;
+    case Kind::kHint:
+      return file + bytes_at(event.length, event.offset);
+    case Kind::kName: {
+      std::string text =
+          event.name.name.empty() ? std::string("(no name)") : quoted(names.path(event.name));
+      if (!event.name2.name.empty() || find_role(row_info(event.row), Role::kPath2) < kMaxArguments)
+        text += " -> " + quoted(names.path(event.name2));
+      if (!event.text.empty()) text += " to " + quoted(event.text);
+      return text;
+    }
+    default: {
+      const std::size_t attribute = find_role(row_info(event.row), Role::kText);
+      if (attribute < kMaxArguments) return file + " " + event.text;
+      if (find_role(row_info(event.row), Role::kMode) < kMaxArguments)
+        return file + " " + octal(event.mode & ~static_cast<std::uint32_t>(S_IFMT));
+      return file + " " + std::to_string(event.uid) + ":" + std::to_string(event.gid);
+    }
+  }
+}
+
+}  // namespace
+
+std::string describe_event(const Trace& trace, std::size_t index) {
+  constexpr std::size_t kQuotedBytes = 40;
+  const TraceEvent& event = trace.events[index];
+  Names names(trace.initial);
+  for (std::size_t i = 0; i < index; ++i) names.apply(trace.events[i]);
+  // A file's own creation names it; a name that goes is still there.
+  if (event.created) names.apply(event);
+
+  std::string line = std::to_string(index) + "  " + std::to_string(event.process) + "/" +
+                     std::to_string(event.thread) + "  ";
+  const std::string call = event.row == Row::kCount ? "" : row_info(event.row).name;
+  switch (event.kind) {
+    case EventKind::kAcknowledgement:
+      line += (call.empty() ? "acknowledge" : call) + " told " +
+              quoted(trace.data(event.data), kQuotedBytes);
+      break;
+    case EventKind::kUnmodelled:
+      return line + (call.empty() ? "" : call + " ") + "not modelled: " + event.text;
+    case EventKind::kStorage: {
+      const std::string text = storage_text(event, names);
+      line += text.empty() ? call : call + " " + text;
+    }
+  }
+  if (event.end == 0) return line + " = ?";
+  line += " = " + std::to_string(event.result);
+  if (event.result < 0) {
+    const char* name = strerrorname_np(static_cast<int>(-event.result));
+    if (name != nullptr) line += std::string(" ") + name;
+  }
+  return line;
+}
+
+}  // namespace crashgate::faultinject
