@@ -12,6 +12,7 @@
 
 #include "faultinject/shim.h"
 #include "faultinject/turns.h"
+#include "harness/plan/random_numbers.h"
 
 namespace crashgate::harness {
 namespace {
@@ -212,6 +213,7 @@ void run_process(const WorkerContext& context) {
   const bool worker = context.process < plan.workers.size();
   auto& log = context.shared->logs[context.process];
   log.ran = true;
+  determine_random_numbers(context.process);
   if (worker) faultinject::turns_join(context.shared->page.turns, context.process);
   if (!(worker && context.process == 0) || set_up(context)) {
     const int free_descriptor = lowest_free_descriptor();

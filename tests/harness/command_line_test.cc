@@ -68,7 +68,7 @@ class CommandLine : public ::testing::Test {
     std::ofstream(place_ / name, std::ios::binary) << text;
   }
 
-  testing::TemporaryDirectory place_;
+  testing::TemporaryDirectory place_{testing::fast_parent()};
   ProgramEnd end_;
 };
 
