@@ -283,8 +283,10 @@ TEST_F(CommandLine, RefusesWhatIsNoCase) {
   changed("/calls", "odd", "changed.json");
   changed("/calls/0", "odd", "changed.json");
   changed("/calls/0", "x write", "changed.json");
+  changed("/calls/0", "4294967296 write", "changed.json");
   changed("/plan/workers", json::array(), "workers");
   changed("/plan/faults/0/process", 900, "faults");
+  changed("/plan/faults/0/process", std::uint64_t{1} << 32, "process");
 }
 
 TEST_F(CommandLine, ShimHandsThroughStatusAndOutput) {
