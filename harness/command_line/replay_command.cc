@@ -67,12 +67,10 @@ int replay(const std::string& case_path, bool quiet) {
     fmt::print("{}\n", first_line(saved->seed, saved->store));
     print_calls(*history);
     for (const auto& line : describe_disturbances(*history)) fmt::print("  - {}\n", line);
-    // Where a process was killed, calls of the others that were in flight no longer matter, but
-    // their order does.
     if (call_order(*history) != saved->calls)
       fmt::print(
           "note: the store's storage calls are not those of the recorded run: it has changed "
-          "since\n");
+          "since, or finds another kind of file system\n");
     for (const auto& violation : violations)
       fmt::print("{}: {}\n", to_string(violation.kind), violation.message);
     if (violations.empty())

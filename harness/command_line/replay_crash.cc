@@ -18,6 +18,8 @@
 namespace crashgate::harness {
 namespace {
 
+constexpr std::size_t kMostEvents = 60;  // printed, before the crash
+
 int complain(const std::string& message, int status) {
   fmt::print(stderr, "crashgate replay: {}\n", message);
   return status;
@@ -78,8 +80,10 @@ nlohmann::json judge_again(const CrashCase& saved, const std::string& scratch) {
 void print(const CrashCase& saved, const std::string& case_path, const nlohmann::json& answer) {
   const auto& trace = saved.trace;
   fmt::print("crashgate {}  seed {}  model {}\n", kVersion, saved.seed, saved.rejection.model);
-  for (std::size_t i = 0; i < std::min(saved.rejection.crash_point, trace.events.size()); ++i)
-    fmt::print("  {}\n", faultinject::describe_event(trace, i));
+  const auto end = std::min(saved.rejection.crash_point, trace.events.size());
+  const auto begin = end > kMostEvents ? end - kMostEvents : 0;
+  if (begin > 0) fmt::print("  ... {} earlier events\n", begin);
+  for (auto i = begin; i < end; ++i) fmt::print("  {}\n", faultinject::describe_event(trace, i));
   fmt::print("  - power lost\n");
   for (const std::string text : answer.at("lost")) fmt::print("  - lost: {}\n", text);
   fmt::print("  the directory as it is found: {}/tree\n", case_path);

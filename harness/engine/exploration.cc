@@ -168,8 +168,6 @@ bool Job::is_new_state() {
 const History* Job::run(const Plan& plan, bool kills_expected) {
   const RunOptions options{.hash_crash_tree = kills_expected};
   auto history = runner_.run(plan, options);
-  if (history && history->timed_out)
-    history = runner_.run(plan, options);  // a machine that stood still is no hang
   if (!history) {
     error_ = history.error();
     return nullptr;

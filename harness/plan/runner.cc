@@ -324,6 +324,12 @@ Result<Runner> Runner::create(const StoreEntry& store, std::string directory) {
 }
 
 Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
+  auto history = run_once(plan, options);
+  if (history && history->timed_out) history = run_once(plan, options);
+  return history;
+}
+
+Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   auto& state = *state_;
   History history;
   history.plan = plan;

@@ -13,6 +13,7 @@
 #include "faultinject/recording_session.h"
 #include "faultinject/shim.h"
 #include "faultinject/turns.h"
+#include "harness/plan/random_numbers.h"
 
 namespace crashgate::harness {
 namespace {
@@ -227,6 +228,7 @@ void run_process(const WorkerContext& context) {
   const bool worker = context.process < plan.workers.size();
   auto& log = context.shared->logs[context.process];
   log.ran = true;
+  determine_random_numbers(context.process);
   if (worker) faultinject::turns_join(context.shared->page.turns, context.process);
   const bool sets_up = worker && context.process == 0 && context.log == nullptr;
   if (!sets_up || set_up(context)) {

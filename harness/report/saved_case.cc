@@ -1,6 +1,6 @@
 #include "harness/report/saved_case.h"
 
-
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "faultinject/syscall_table.h"
@@ -8,6 +8,7 @@
 #include "harness/report/case_directory.h"
 
 namespace crashgate::harness {
+
 std::vector<std::pair<std::uint32_t, std::string>> call_order(const History& history) {
   std::vector<std::pair<std::uint32_t, std::string>> order;
   for (const auto& call : history.calls)
@@ -47,10 +48,12 @@ Result<SavedCase> load_case(const std::string& path) {
     SavedCase saved{json.at("store"), json.at("id"),    *kind, json.at("message"),
                     json.at("seed"),  std::move(*plan), {}};
     for (const std::string call : json.at("calls")) {
-      const auto space = call.find(' ');
-      if (space == std::string::npos) return bad_case("a call without a process", file_path);
-      saved.calls.emplace_back(static_cast<std::uint32_t>(std::stoul(call)),
-                               call.substr(space + 1));
+      std::uint32_t process = 0;
+      const char* end = call.data() + call.size();
+      const auto parsed = std::from_chars(call.data(), end, process);
+      if (parsed.ec != std::errc() || parsed.ptr == end || *parsed.ptr != ' ')
+        return bad_case("a call without a process", file_path);
+      saved.calls.emplace_back(process, parsed.ptr + 1);
     }
     return saved;
   } catch (const std::exception& exception) {

@@ -30,8 +30,8 @@ Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, An
                                       std::string_view key) {
   UniqueFd child = try_open_directory(directory, name);
   // Again where mkdirat found an object of that name, and the object is gone by the time of openat.
-  constexpr int kTries = 1000;
-  for (int attempt = 0; attempt < kTries; ++attempt) {
+  constexpr int kAttempts = 16;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (child || errno != ENOENT || ancestors != Ancestors::kCreate) break;
     if (mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST) {
       return failure(errno, "mkdirat", key);
