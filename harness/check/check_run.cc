@@ -178,10 +178,15 @@ class CheckRun {
     if (report_.acknowledgements == 0)
       report_.notes.push_back(
           "the workload said nothing on its standard output: no promise of its can be broken");
-    else if (recording_.output_only_at_exit)
+    else if (recording_.output_only_at_exit && lines_told() > 1)
       report_.notes.push_back(
           "standard output came only at the end, after the last change: acknowledgements come too "
           "late to test anything (--tty gives the workload a terminal)");
+  }
+
+  std::size_t lines_told() const {
+    const auto told = acknowledgements(trace());
+    return static_cast<std::size_t>(std::ranges::count(told, '\n'));
   }
 
   Result<void> compare_trees() {
@@ -282,11 +287,15 @@ class CheckRun {
     auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
     if (!answers) return tl::unexpected(answers.error());
     if (!*answers) return {};
+    std::vector<CrashFinding> found;
     for (const auto& one : (*answers)->front()) {
       const auto rejection = rejection_from_json(one);
-      auto finding = make_crash_finding(trace(), rejection, options_.basis, "power");
+      add_crash_finding(
+          found, {make_crash_finding(trace(), rejection, options_.basis, "power"), rejection});
+    }
+    for (auto& [finding, rejection] : found) {
       finding.case_path = save(finding, rejection);
-      add_finding(report_.findings, std::move(finding));
+      report_.findings.push_back(std::move(finding));
     }
     return {};
   }

@@ -1,6 +1,7 @@
 #include "harness/check/crash_finding.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -55,9 +56,17 @@ std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t cr
 }
 
 std::string describe_crash(const Trace& trace, std::size_t crash_point) {
-  if (crash_point == 0) return "power lost before the first call";
-  const auto last = std::min(crash_point, trace.events.size()) - 1;
-  return fmt::format("power lost after {}", faultinject::describe_event(trace, last));
+  if (crash_point < trace.events.size())
+    return "power lost during " + faultinject::describe_event(trace, crash_point);
+  return "power lost after " + faultinject::describe_event(trace, trace.events.size() - 1);
+}
+
+// "renameat entry k": the call, what kind of change, and the file's own name.
+std::string shape_of(const Trace& trace, const MicroOperationText& operation) {
+  const auto lost = finding_event(trace, operation.event);
+  const auto path = lost.path.substr(lost.path.rfind('/') + 1);
+  return fmt::format("{} {} {}", lost.call, operation.text.substr(0, operation.text.find(' ')),
+                     without_numbers(path));
 }
 
 }  // namespace
@@ -71,6 +80,7 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   finding.engine = std::move(engine);
   finding.models.assign(rejection.models.begin(), rejection.models.end());
   finding.count = rejection.count;
+  finding.counted = "crash state";
   finding.acknowledged = acknowledged_before(trace, rejection.crash_point);
   if (rejection.crash_point > 0)
     finding.crash_after.push_back(finding_event(trace, rejection.crash_point - 1));
@@ -82,30 +92,34 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
     const auto lost = states.describe(operation);
     if (events.insert(lost.event).second)
       finding.lost.push_back(finding_event(trace, lost.event));
-    shapes.insert(without_numbers(finding_event(trace, lost.event).call + " " + lost.text));
+    shapes.insert(shape_of(trace, lost));
     finding.disturbances.push_back("lost: " + lost.text);
   }
   finding.message = finding.seen;
   for (const auto& line : finding.disturbances) finding.message += "; " + line;
 
-  std::string cause(to_string(finding.kind));
-  cause += "|" + rejection.judgement.cause;
-  for (const auto& shape : shapes) cause += "|" + shape;
-  finding.id = id_of(cause);
+  finding.id = id_of(shapes.empty() ? rejection.judgement.cause
+                                    : fmt::format("{}", fmt::join(shapes, "|")));
   return finding;
 }
 
-void add_finding(std::vector<Finding>& findings, Finding finding) {
-  const auto same = std::ranges::find(findings, finding.id, &Finding::id);
+void add_crash_finding(std::vector<CrashFinding>& findings, CrashFinding added) {
+  const auto same = std::ranges::find_if(
+      findings, [&](const CrashFinding& other) { return other.finding.id == added.finding.id; });
   if (same == findings.end()) {
-    findings.push_back(std::move(finding));
+    findings.push_back(std::move(added));
     return;
   }
-  same->count += finding.count;
-  for (auto& model : finding.models) {
-    if (std::ranges::find(same->models, model) == same->models.end())
-      same->models.push_back(std::move(model));
-  }
+  const auto rank = [](const CrashFinding& one) {
+    return std::pair(one.finding.kind, one.rejection.lost.size());
+  };
+  auto models = same->rejection.models;
+  models.insert(added.rejection.models.begin(), added.rejection.models.end());
+  const auto count = same->finding.count + added.finding.count;
+  if (rank(added) < rank(*same)) *same = std::move(added);
+  same->rejection.models = models;
+  same->finding.models.assign(models.begin(), models.end());
+  same->finding.count = count;
 }
 
 }  // namespace crashgate::harness

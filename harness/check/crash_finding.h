@@ -6,11 +6,19 @@
 
 namespace crashgate::harness {
 
-/// Without case. `engine`: as in reports.
+/// Without case. `engine`: as in reports. Its id is that of what was lost: equal for the same calls on
+/// files of the same names, numbers in them aside.
 Finding make_crash_finding(const faultinject::Trace& trace, const Rejection& rejection,
                            const Basis& basis, std::string engine);
 
-/// Findings with one id are one: counts added, models joined.
-void add_finding(std::vector<Finding>& findings, Finding finding);
+/// A finding, and the state that shows it.
+struct CrashFinding {
+  Finding finding;
+  Rejection rejection;
+};
+
+/// Findings of one id are one, the gravest and then the one that lost least: counts added, models
+/// joined.
+void add_crash_finding(std::vector<CrashFinding>& findings, CrashFinding added);
 
 }  // namespace crashgate::harness

@@ -192,6 +192,7 @@ class Verification {
   Result<void> add_crash_findings(const EngineResult& engine, const std::string& directory,
                                   VerifyReport& report) {
     const auto& crash = *engine.crash;
+    std::vector<CrashFinding> found;
     std::map<std::string, std::size_t> tried;  // by cause
     for (const auto& rejection : crash.exploration.rejections) {
       if (interrupting_signal() != 0) return {};
@@ -205,14 +206,18 @@ class Verification {
       if (!judge) return tl::unexpected(judge.error());
       auto minimal = minimize_loss({&recording.trace, {}}, rejection, options_.basis, *judge);
       if (!minimal) return tl::unexpected(minimal.error());
-      auto finding =
-          make_crash_finding(recording.trace, *minimal, options_.basis, std::string(engine.name));
+      add_crash_finding(found, {make_crash_finding(recording.trace, *minimal, options_.basis,
+                                                   std::string(engine.name)),
+                                std::move(*minimal)});
+    }
+    for (auto& [finding, rejection] : found) {
+      const auto& recording = (*crash.recordings)[rejection.subject];
       finding.processes = describe_processes(recording.history.plan);
       const CrashCase saved{.id = finding.id,
                             .kind = finding.kind,
                             .message = finding.message,
                             .seed = options_.seed,
-                            .rejection = *minimal,
+                            .rejection = rejection,
                             .basis = options_.basis,
                             .subject = to_json(store_, recording),
                             .trace = recording.trace};
@@ -222,7 +227,7 @@ class Verification {
         progress_.clear();
         complain("the case is not saved: " + to_string(path.error()), kExitFailed);
       }
-      harness::add_finding(report.findings, std::move(finding));
+      report.findings.push_back(std::move(finding));
     }
     return {};
   }

@@ -114,8 +114,10 @@ class JobExploration {
     verdicts_.clear();
     groups_.clear();
     judge_ = nullptr;
-    // Equal parts of the time that is left, for the subjects and then for the models to come.
-    const auto subject_deadline = part_of(options_.deadline, subjects_.size() - index);
+    // Most subjects are small, so one may take some times its equal part of the time that is left.
+    constexpr std::size_t kTimesItsPart = 4;
+    const auto subject_deadline =
+        part_of(options_.deadline, std::max<std::size_t>(1, (subjects_.size() - index) / kTimesItsPart));
     for (std::size_t m = 0; m < options_.models.size(); ++m) {
       const auto begun = Clock::now();
       explore(*options_.models[m], counts_[m], part_of(subject_deadline, options_.models.size() - m));

@@ -88,24 +88,35 @@ std::vector<Plan> interrupted(const Plan& plan, const History& undisturbed) {
 Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptions& options) {
   EngineResult result{.name = "power"};
   auto recordings = std::make_shared<std::vector<StoreRecording>>();
-  const auto record = [&](const Plan& plan) -> Result<void> {
+  const auto enough = [&] {
+    return interrupting_signal() != 0 || Clock::now() > options.explore.deadline;
+  };
+  // A store that fails undisturbed is for the other engines to report: then there is no recording.
+  const auto record = [&](const Plan& plan) -> Result<const History*> {
     auto recording = record_plan(store, plan, options.explore.directory);
     if (!recording) return tl::unexpected(recording.error());
+    const auto& processes = recording->history.processes;
+    if (std::ranges::any_of(processes, &ProcessHistory::setup_failed)) return nullptr;
     recordings->push_back(std::move(*recording));
-    return {};
+    return &recordings->back().history;
   };
   for (const auto& plan : one_writer()) {
+    if (enough()) break;
     if (auto recorded = record(plan); !recorded) return tl::unexpected(recorded.error());
   }
   const auto of_one_writer = recordings->size();
   for (const auto& pair : two_writers()) {
-    if (auto recorded = record(pair); !recorded) return tl::unexpected(recorded.error());
-    for (const auto& plan : interrupted(pair, recordings->back().history)) {
-      if (Clock::now() > options.explore.deadline) break;
+    if (enough()) break;
+    const auto undisturbed = record(pair);
+    if (!undisturbed) return tl::unexpected(undisturbed.error());
+    if (*undisturbed == nullptr) continue;
+    for (const auto& plan : interrupted(pair, **undisturbed)) {
+      if (enough()) break;
       if (auto recorded = record(plan); !recorded) return tl::unexpected(recorded.error());
     }
   }
 
+  const bool cut_short = enough();
   const auto directory = options.explore.directory + "/power-";
   std::vector<CrashSubject> subjects;
   for (std::size_t i = 0; i < recordings->size(); ++i) {
@@ -135,8 +146,7 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   result.units = subjects.size();
   result.exploration.units_done = subjects.size();
   result.exploration.tally.runs = exploration.states;
-  result.exhaustive =
-      std::ranges::all_of(exploration.models, [](const auto& one) { return one.second.exhaustive; });
+  result.exhaustive = !cut_short && std::ranges::all_of(exploration.models, [](const auto& one) { return one.second.exhaustive; });
   result.basis = "every crash state of " + std::to_string(of_one_writer) + " runs of one writer and " +
                  std::to_string(subjects.size() - of_one_writer) + " of two, " +
                  to_string(options.basis);

@@ -1,6 +1,7 @@
 #include "harness/report/finding_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <nlohmann/json.hpp>
@@ -45,9 +46,10 @@ std::string id_of(std::string_view cause) {
 }
 
 std::string to_text(const Finding& finding) {
-  std::string text = fmt::format("\n{}  [{}]  seen in {} {} of {}\n  {}\n",
-                                 to_string(finding.kind), finding.id, with_separators(finding.count),
-                                 finding.count == 1 ? "run" : "runs", finding.engine, finding.seen);
+  std::string text = fmt::format(
+      "\n{}  [{}]  seen in {} {}{} of {}, under {}\n  {}\n", to_string(finding.kind), finding.id,
+      with_separators(finding.count), finding.counted, finding.count == 1 ? "" : "s",
+      finding.engine, fmt::join(finding.models, ", "), finding.seen);
   for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
   for (const auto& line : finding.processes) text += "  " + line + "\n";
   if (!finding.case_path.empty()) text += "  replay: crashgate replay " + finding.case_path + "\n";

@@ -26,7 +26,8 @@ struct Finding {
   std::string seen;     // the first half of it
   std::string engine;
   std::vector<std::string> models;  // under which it happens
-  std::uint64_t count = 0;          // runs or crash states that showed it
+  std::uint64_t count = 0;          // runs, or crash states, that showed it
+  std::string_view counted = "run";  // or "crash state"
   std::vector<FindingEvent> acknowledged;
   std::vector<FindingEvent> crash_after;
   std::vector<FindingEvent> lost;

@@ -19,7 +19,7 @@ Tally sum(const VerifyReport& report) {
 std::string how_much(const EngineResult& engine) {
   if (!engine.skipped.empty()) return "skipped: " + engine.skipped;
   if (engine.exhaustive) return "exhaustive: " + engine.basis;
-  if (engine.units == 0) return "sampled: " + engine.basis;
+  if (engine.units == 0 || engine.crash) return "sampled: " + engine.basis;
   return fmt::format("{} of {} cases within the budget: {}",
                      with_separators(engine.exploration.units_done), with_separators(engine.units),
                      engine.basis);

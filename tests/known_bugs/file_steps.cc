@@ -32,7 +32,7 @@ Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, An
   // Again where mkdirat found an object of that name, and the object is gone by the time of openat.
   constexpr int kAttempts = 16;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    if (child || errno != ENOENT || ancestors != Ancestors::kCreate) break;
+    if (child || errno != ENOENT || ancestors == Ancestors::kMustExist) break;
     if (mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST) {
       return failure(errno, "mkdirat", key);
     }
