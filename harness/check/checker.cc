@@ -48,17 +48,14 @@ constexpr std::string_view kShellWords[] = {
 // The last bytes of what somebody writes.
 class Capture {
  public:
-  /// Reads what there is, without waiting; `fd` does not block.
-  void read_from(int fd) {
+  /// Reads once, without waiting; `fd` does not block. False: there was nothing.
+  bool read_from(int fd) {
     std::array<char, 16 * 1024> buffer;
-    for (;;) {
-      const auto count =
-          retry_interrupted([&] { return ::read(fd, buffer.data(), buffer.size()); });
-      if (count <= 0) return;
-      text_.append(buffer.data(), static_cast<std::size_t>(count));
-      if (text_.size() > 2 * kOutputBytes) text_.erase(0, text_.size() - kOutputBytes);
-      if (static_cast<std::size_t>(count) < buffer.size()) return;
-    }
+    const auto count = retry_interrupted([&] { return ::read(fd, buffer.data(), buffer.size()); });
+    if (count <= 0) return false;
+    text_.append(buffer.data(), static_cast<std::size_t>(count));
+    if (text_.size() > 2 * kOutputBytes) text_.erase(0, text_.size() - kOutputBytes);
+    return true;
   }
 
   std::string take() {
@@ -149,7 +146,8 @@ struct Checker::State {
 
   ChildProcess start_in(const char* directory, int standard_input);
   Event wait(const ChildProcess& child, Clock::time_point deadline, bool for_line);
-  void read_output();
+  /// What is left in the pipes when nobody can write any more.
+  void read_rest();
   /// Kills the child with all that it started. Its wait status.
   int finish(const ChildProcess& child);
   CheckerAnswer judge(int status);
@@ -216,9 +214,11 @@ ChildProcess Checker::State::start_in(const char* directory, int standard_input)
                 .standard_error = errors.write_end.get()});
 }
 
-void Checker::State::read_output() {
-  output_text.read_from(output.read_end.get());
-  errors_text.read_from(errors.read_end.get());
+void Checker::State::read_rest() {
+  while (output_text.read_from(output.read_end.get())) {
+  }
+  while (errors_text.read_from(errors.read_end.get())) {
+  }
 }
 
 Checker::State::Event Checker::State::wait(const ChildProcess& child, Clock::time_point deadline,
@@ -248,7 +248,7 @@ int Checker::State::finish(const ChildProcess& child) {
   ::kill(child.pid, SIGKILL);
   const int status = reap(child);
   kill_children_except(others);
-  read_output();
+  read_rest();
   return status;
 }
 
@@ -315,8 +315,7 @@ CheckerAnswer Checker::State::check_in_loop(const std::string& directory,
     if (reason.empty()) reason = "the checker ended: " + describe_status(status);
     return give_up(answer, std::move(reason));
   };
-  read_output();
-  if (!output_text.text().empty())
+  if (output_text.read_from(output.read_end.get()))
     return broken(Answer::kBroken, "the checker answered more than once");
 
   // We hold the read end too: a checker that is dead gives no SIGPIPE, and poll tells.

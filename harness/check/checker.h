@@ -7,9 +7,9 @@
 // acknowledgements. Standard input is /dev/null; standard output and error are captured (the last
 // 64 KiB of each).
 //
-// Not thread-safe: while check() runs, no other thread may start processes, since they would be
-// taken for strays. Children that were there before are left alone. The process becomes a
-// subreaper.
+// Not thread-safe. Children that this process had before are left alone, but what it starts during
+// a check(), or while a loop checker lives, would be taken for the checker's. The process becomes a
+// subreaper (prctl(2)).
 #pragma once
 
 #include <chrono>

@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "harness/crash_state/file_content.h"
+#include "harness/plan/scratch_directory.h"
 #include "store/directory_entries.h"
 #include "store/system_call.h"
 #include "store/unique_fd.h"
@@ -113,22 +114,6 @@ bool same_kind(const TreeFile& one, const TreeFile& other) {
 bool same_metadata(const TreeFile& one, const TreeFile& other) {
   return one.mode == other.mode && one.uid == other.uid && one.gid == other.gid &&
          one.attributes == other.attributes;
-}
-
-// Removes an entry and all below it, whatever it is. 0, or an errno.
-int remove_at(int parent, const char* name) {
-  if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) return 0;
-  if (errno != EISDIR && errno != EPERM) return errno;
-  (void)::fchmodat(parent, name, 0700, AT_SYMLINK_NOFOLLOW);
-  const UniqueFd directory(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory) return errno;
-  const auto entries = read_entries(directory.get(), [](std::string_view) { return true; });
-  if (!entries) return entries.error().errno_value;
-  for (const auto& entry : *entries) {
-    if (const int failed = remove_at(directory.get(), entry.name.c_str()); failed != 0)
-      return failed;
-  }
-  return ::unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
 // The attributes that whoever owns a directory may have set on it.
@@ -350,7 +335,7 @@ void Materializer::State::take_as_found(MadeFile& directory, int fd, const struc
 // changed
 
 void Materializer::State::remove_unknown(FileId id, const std::string& name) {
-  if (const int failed = remove_at(directory(id), name.c_str()); failed != 0)
+  if (const int failed = remove_entry(directory(id), name.c_str()); failed != 0)
     fail(failed, "remove", {id, name});
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ std::string parent_for_scratch() {
 }
 
 // Removes an entry and all below it; answers with an errno, 0 where it is gone. `directory_likely`:
-// what to try first.
+// what to try first. Directories whose modes keep us out are given others.
 int remove_at(int parent, const char* name, bool directory_likely) {
   const auto absent = [](int error) { return error == ENOENT ? 0 : error; };
   if (!directory_likely) {
@@ -41,9 +42,14 @@ int remove_at(int parent, const char* name, bool directory_likely) {
     if (errno != EISDIR) return absent(errno);
   }
   std::vector<DirectoryEntry> entries;
-  const UniqueFd directory(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  UniqueFd directory(::openat(parent, name, kFlags));
   if (!directory && (errno == ENOTDIR || errno == ELOOP))
     return ::unlinkat(parent, name, 0) == 0 ? 0 : absent(errno);
+  if (!directory && errno == EACCES &&
+      ::fchmodat(parent, name, S_IRWXU, AT_SYMLINK_NOFOLLOW) == 0) {
+    directory = UniqueFd(::openat(parent, name, kFlags));
+  }
   if (!directory) return absent(errno);
   const auto read = for_each_entry(
       directory.get(),
@@ -55,7 +61,11 @@ int remove_at(int parent, const char* name, bool directory_likely) {
   if (!read) return read.error().errno_value;
   int first_failure = 0;
   for (const auto& entry : entries) {
-    const int failed = remove_at(directory.get(), entry.name.c_str(), entry.type == DT_DIR);
+    const auto remove_it = [&] {
+      return remove_at(directory.get(), entry.name.c_str(), entry.type == DT_DIR);
+    };
+    int failed = remove_it();
+    if (failed == EACCES && ::fchmod(directory.get(), S_IRWXU) == 0) failed = remove_it();
     if (first_failure == 0) first_failure = failed;
   }
   if (first_failure != 0) return first_failure;
@@ -87,6 +97,10 @@ ScratchDirectory& ScratchDirectory::operator=(ScratchDirectory&& other) noexcept
 ScratchDirectory::~ScratchDirectory() {
   // Nothing can be done about what cannot be removed, and a destructor has nobody to tell.
   if (!path_.empty() && owner_ == ::getpid()) (void)remove_tree(path_);
+}
+
+int remove_entry(int directory, const char* name) {
+  return remove_at(directory, name, false);
 }
 
 Result<void> remove_tree(const std::string& path) {

@@ -32,6 +32,8 @@ class ScratchDirectory {
 
 /// Removes `path` and all below it, without following symlinks. What is gone already is no error.
 Result<void> remove_tree(const std::string& path);
+/// The same of one entry of a directory that is open. 0, or the errno of what failed.
+int remove_entry(int directory, const char* name);
 /// Copies the tree at `from` (directories, regular files, symlinks) to `to`, which must not exist.
 Result<void> copy_tree(const std::string& from, const std::string& to);
 

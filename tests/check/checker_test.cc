@@ -129,6 +129,11 @@ TEST_F(CheckerTest, GivesUpOnOneThatHangs) {
   EXPECT_EQ(answer.output, "before\n");
 }
 
+TEST_F(CheckerTest, GivesUpOnOneThatNeverStopsWriting) {
+  EXPECT_EQ(check("yes", 200ms).answer, Answer::kHung);
+  EXPECT_EQ(check("yes | cat >&2", 200ms).answer, Answer::kHung);
+}
+
 TEST_F(CheckerTest, KillsAllThatAHangingCheckerStarted) {
   const auto answer = check(
       "(trap '' TERM INT HUP; sh -c 'echo $$ > ../pid; exec "
@@ -169,6 +174,7 @@ TEST_F(CheckerTest, LeavesOtherChildrenAlone) {
 }
 
 TEST_F(CheckerTest, IsBrokenWhereTheCommandIsMissing) {
+  ::setenv("PATH", "/usr/bin:/bin", 1);  // a directory that we may not search gives another reason
   for (const std::string command :
        {"/no/such/checker", "no-such-checker", "no-such-checker 'quoted'", "./no-such-checker"}) {
     const auto answer = check(command);

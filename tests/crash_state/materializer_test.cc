@@ -290,7 +290,8 @@ class ChangingTree {
   }
   std::uint32_t some_mode() {
     const std::uint32_t modes[] = {0644, 0755, 0600, 0444, 0000, 0500, 04755, 02775, 01777, 0300};
-    return modes[below(random_, std::size(modes))];
+    // The reader of this test has to get in.
+    return modes[below(random_, std::size(modes))] | (::geteuid() == 0 ? 0 : 0700);
   }
   void make(std::uint32_t type) {
     const FileId id = next_++;
@@ -544,7 +545,6 @@ void run_of_trees(std::uint64_t seed, bool strangers, uid_t as_user) {
       for (auto& [id, file] : tree.files) {
         file.uid = as_user;
         file.gid = ::getegid();
-        // Only members of a file's group may set this.
       }
     }
     if (!earlier.empty() && below(random, 4) == 0) tree = earlier[below(random, earlier.size())];
