@@ -59,9 +59,10 @@ const PersistenceModel kModels[] = {
      .fsync_persists_own_names = true,
      .fsync_frees_order = true,
      .size_needs_data = true,
+     .rename_over_needs_size = true,
      .rename_over_needs_data = true,
      .sizes_stop_at_blocks = true},
-    {.name = "kill", .completed_calls_persist = true, .tears_blocks = true},
+    {.name = "kill", .completed_calls_persist = true},
 };
 
 const PersistenceModel& model_named(std::string_view name) {
@@ -110,15 +111,14 @@ bool is_full_sync(const TraceEvent& event) {
   return is_one_of(event, {Row::k_fsync}) || (is_write(event) && event.sync == WriteSync::kFile);
 }
 bool is_data_sync(const TraceEvent& event) {
-  return is_one_of(event, {Row::k_fdatasync}) ||
+  return is_one_of(event, {Row::k_fdatasync, Row::k_msync}) ||
          (is_write(event) && event.sync == WriteSync::kData);
 }
 bool is_sync_of_everything(const TraceEvent& event) {
   return is_one_of(event, {Row::k_syncfs, Row::k_sync});
 }
 bool is_barrier(const TraceEvent& event) {
-  return is_full_sync(event) || is_data_sync(event) || is_msync(event) ||
-         is_sync_of_everything(event);
+  return is_full_sync(event) || is_data_sync(event) || is_sync_of_everything(event);
 }
 
 bool has_begun(const TraceEvent& event, Moment moment) { return event.begin < moment; }
@@ -126,9 +126,10 @@ bool has_ended(const TraceEvent& event, Moment moment) {
   return event.end != 0 && event.end < moment;
 }
 
-// "Earlier than a barrier means: of an event that had ended when the barrier's event began."
+// "Earlier than a barrier means: of an event that had ended when the barrier's event began." A
+// barrier's own micro-operations "count as earlier than the barrier".
 bool is_earlier(const TraceEvent& event, const TraceEvent& barrier) {
-  return has_ended(event, barrier.begin);
+  return &event == &barrier || has_ended(event, barrier.begin);
 }
 
 // Micro-operations.
@@ -141,7 +142,8 @@ struct MicroOperation {
   FileId file = kNoFile;  // of an entry: the directory
   std::string which;      // the entry's or attribute's name
   std::uint64_t begin = 0, end = 0;  // data: the piece
-  std::string bytes;                 // data
+  std::uint64_t bytes_begin = 0;     // data: what changes of the piece
+  std::string bytes;
   bool fills_block = false;          // data: of a block that the file did not have before
   std::uint64_t size = 0;
   FileId named = kNoFile;  // entry: now, and before in the order of the trace
@@ -158,7 +160,7 @@ void persist(const MicroOperation& operation, ReferenceTree& tree) {
   switch (operation.location) {
     case Location::kData:
       if (file.content.size() < operation.end) file.content.resize(operation.end);
-      file.content.replace(operation.begin, operation.end - operation.begin, operation.bytes);
+      file.content.replace(operation.bytes_begin, operation.bytes.size(), operation.bytes);
       break;
     case Location::kSize:
       file.size = operation.size;
@@ -201,37 +203,53 @@ ReferenceTree initial_tree(const Trace& trace) {
   return tree;
 }
 
-// The cuts that a write makes by itself, its two ends included.
-std::set<std::uint64_t> cuts_of_write(std::uint64_t begin, std::uint64_t end, const Basis& basis) {
-  std::set<std::uint64_t> cuts{begin, end};
-  const std::uint64_t first_block = begin / kBlock;
-  const std::uint64_t blocks = (end - 1) / kBlock + 1 - first_block;
+std::uint64_t down_to(std::uint64_t unit, std::uint64_t at) { return at / unit * unit; }
+std::uint64_t up_to(std::uint64_t unit, std::uint64_t at) {
+  return down_to(unit, at + unit - 1);
+}
+
+using Cuts = std::set<std::uint64_t>;
+
+// "where [they] begin (rounded down) and end (rounded up), and inside these at blocks": `blocks`.
+Cuts block_cuts(std::uint64_t begin, std::uint64_t end, const Basis& basis) {
+  Cuts cuts{down_to(kSector, begin), up_to(kSector, end)};
+  const std::uint64_t first = begin / kBlock;
+  const std::uint64_t blocks = (end - 1) / kBlock + 1 - first;
+  std::vector<std::uint64_t> runs;  // blocks in each
+  const auto add_equal_runs = [&](std::uint64_t count, std::uint64_t of) {
+    for (std::uint64_t i = 0; i < count; ++i) runs.push_back(of / count + (i < of % count ? 1 : 0));
+  };
   if (blocks <= basis.blocks) {
-    for (std::uint64_t i = 1; i < blocks; ++i) cuts.insert((first_block + i) * kBlock);
+    add_equal_runs(blocks, blocks);
+  } else if (basis.blocks < 3) {
+    add_equal_runs(basis.blocks, blocks);
   } else {
-    // The first and the last block by themselves, the rest in equal runs.
-    std::uint64_t at = first_block + 1;
-    cuts.insert(at * kBlock);
-    const std::uint64_t rest = blocks - 2;
-    const std::uint64_t runs = basis.blocks > 2 ? basis.blocks - 2 : 1;
-    for (std::uint64_t run = 0; run < runs; ++run) {
-      at += rest / runs + (run < rest % runs ? 1 : 0);
-      cuts.insert(at * kBlock);
-    }
+    runs.push_back(1);
+    add_equal_runs(basis.blocks - 2, blocks - 2);
+    runs.push_back(1);
   }
-  const auto runs = cuts;
-  for (auto cut = runs.begin(); *cut != end; ++cut) {
-    const std::uint64_t part_begin = *cut;
-    const std::uint64_t part_end = *std::next(cut);
-    if (part_begin / kBlock != (part_end - 1) / kBlock) continue;  // several blocks: not torn
-    const std::uint64_t first_sector = part_begin / kSector;
-    const std::uint64_t boundaries = (part_end - 1) / kSector - first_sector;  // s-1
-    if (boundaries == 0) continue;
-    for (std::uint64_t i = 0; i < basis.tears; ++i) {
-      cuts.insert((first_sector + 1 + i * boundaries / basis.tears) * kSector);
-    }
+  std::uint64_t at = first;
+  for (const std::uint64_t run : runs) {
+    if (at != first) cuts.insert(at * kBlock);
+    at += run;
   }
   return cuts;
+}
+
+// `tears`: "the part of a write that lies in one block and spans several 512-byte sectors is cut at up
+// to `tears` sector boundaries: of the s-1 boundaries inside, number 1 + floor(i*(s-1)/tears)".
+Cuts tear_points(const Cuts& blocks, const Basis& basis) {
+  Cuts points;
+  for (auto cut = blocks.begin(); std::next(cut) != blocks.end(); ++cut) {
+    const std::uint64_t begin = *cut;
+    const std::uint64_t end = *std::next(cut);
+    if (begin / kBlock != (end - 1) / kBlock) continue;  // "Runs of several blocks are not torn"
+    const std::uint64_t boundaries = (end - begin) / kSector - 1;
+    for (std::uint64_t i = 0; boundaries > 0 && i < basis.tears; ++i) {
+      points.insert(begin + (1 + i * boundaries / basis.tears) * kSector);
+    }
+  }
+  return points;
 }
 
 class Lowering {
@@ -252,38 +270,60 @@ class Lowering {
   std::vector<MicroOperation> take() { return std::move(operations_); }
 
  private:
-  // "The bytes of a file are cut at the boundaries of all writes, copies, punches, truncations and
-  // msync ranges of the trace, at every 4096-byte block boundary inside a write, and inside a block
-  // at tear points."
-  void cut_files() {
-    for (const auto& event : trace_.events) {
-      auto& cuts = cuts_[event.file];
-      if (is_write(event) && event.data.length > 0) {
-        cuts.merge(cuts_of_write(event.offset, event.offset + event.data.length, basis_));
-      }
-      if (is_zeroing(event)) cuts.insert({event.offset, event.offset + event.length});
-      if (is_msync(event)) cuts.insert({event.offset, event.offset + event.data.length});
-      if (is_truncation(event)) cuts.insert(length_after(event));
-    }
+  static std::uint64_t end_of_data(const TraceEvent& event) {
+    return event.offset + event.data.length;
   }
-
   static std::uint64_t length_after(const TraceEvent& truncation) {
     return truncation.truncated ? 0 : truncation.length;
+  }
+
+  // "The bytes of a file are cut at sector boundaries only: where the writes, copies, punches, zero
+  // ranges, truncations (both ends of their zeros) and msync ranges (also rounded out to pages) of
+  // the trace begin (rounded down) and end (rounded up), and inside these at blocks and tear points."
+  void cut_files() {
+    std::map<FileId, std::uint64_t> sizes;
+    for (const auto& [id, file] : tree_) sizes[id] = file.size;
+    for (const auto& event : trace_.events) {
+      auto& cuts = cuts_[event.file];
+      auto& size = sizes[event.file];
+      if ((is_write(event) || is_msync(event)) && event.data.length > 0) {
+        Cuts blocks = block_cuts(event.offset, end_of_data(event), basis_);
+        cuts.merge(tear_points(blocks, basis_));
+        cuts.merge(blocks);
+      }
+      if (is_msync(event)) {
+        cuts.insert({down_to(kBlock, event.offset), up_to(kBlock, end_of_data(event))});
+      }
+      if (is_zeroing(event)) {
+        cuts.merge(block_cuts(event.offset, event.offset + event.length, basis_));
+      }
+      if (is_truncation(event) && length_after(event) < size) {
+        cuts.insert({down_to(kSector, length_after(event)), up_to(kSector, size)});
+      }
+      if (is_write(event) && event.data.length > 0) size = std::max(size, end_of_data(event));
+      if (is_truncation(event)) size = length_after(event);
+      if (is_fallocate(event) && (event.flags & kKeepSize) == 0) {
+        size = std::max(size, event.offset + event.length);
+      }
+    }
   }
 
   void lower(std::size_t index, const TraceEvent& event) {
     if (event.created) entry(index, event.name, event.file);
     if (is_write(event)) write(index, event);
-    if (is_msync(event)) {
-      data(index, event.file, event.offset,
-           std::min(event.offset + event.data.length, tree_[event.file].size), event.offset,
-           trace_.data(event.data));
+    if (is_msync(event)) {  // "what it found in its range, up to the file's size"
+      for (auto& piece : pieces(index, event.offset,
+                                std::min(end_of_data(event), tree_[event.file].size),
+                                trace_.data(event.data))) {
+        add(std::move(piece));
+      }
     }
     if (is_truncation(event)) truncate(index, event);
     if (is_fallocate(event)) fallocate(index, event);
     if (is_link(event)) entry(index, event.name2, event.file);
     if (is_removal(event)) entry(index, event.name, kNoFile);
-    if (is_rename_or_exchange(event)) {
+    // "A link, rename or exchange of a name with another name of the same file does nothing."
+    if (is_rename_or_exchange(event) && event.replaced != event.file) {
       entry(index, event.name2, event.file);
       entry(index, event.name, is_exchange(event) ? event.replaced : kNoFile);
     }
@@ -334,65 +374,91 @@ class Lowering {
          .set = std::move(set)});
   }
 
-  void size(std::size_t event, FileId file, std::uint64_t size) {
-    add({.event = event, .location = Location::kSize, .file = file, .size = size});
+  MicroOperation size(std::size_t event, std::uint64_t size) {
+    return {.event = event,
+            .location = Location::kSize,
+            .file = trace_.events[event].file,
+            .size = size};
   }
 
-  // One micro-operation for each piece of [begin, end). `bytes` lie at `bytes_begin`; empty: zeros.
-  void data(std::size_t event, FileId file, std::uint64_t begin, std::uint64_t end,
-            std::uint64_t bytes_begin, std::string_view bytes) {
+  // A data micro-operation for each piece that [begin, end) touches. `bytes` are those at the event's
+  // offset; none: zeros.
+  std::vector<MicroOperation> pieces(std::size_t event, std::uint64_t begin, std::uint64_t end,
+                                     std::string_view bytes) {
+    const FileId file = trace_.events[event].file;
     const auto& cuts = cuts_[file];
     std::vector<MicroOperation> made;
-    for (auto cut = cuts.lower_bound(begin); cut != cuts.end() && *cut < end; ++cut) {
-      const auto next = std::next(cut);
-      const std::uint64_t piece_end = next == cuts.end() ? std::max(end, *cut) : *next;
-      const std::uint64_t length = piece_end - *cut;
+    for (auto cut = cuts.begin(); cut != cuts.end() && std::next(cut) != cuts.end(); ++cut) {
+      const std::uint64_t from = std::max(begin, *cut);
+      const std::uint64_t to = std::min(end, *std::next(cut));
+      if (from >= to) continue;
       made.push_back({.event = event,
                       .location = Location::kData,
                       .file = file,
                       .begin = *cut,
-                      .end = piece_end,
-                      .bytes = bytes.empty() ? std::string(length, '\0')
-                                             : std::string(bytes.substr(*cut - bytes_begin, length)),
-                      .fills_block = !bytes.empty() && !has_blocks(file, *cut, piece_end)});
+                      .end = *std::next(cut),
+                      .bytes_begin = from,
+                      .bytes = bytes.empty() ? std::string(to - from, '\0')
+                                             : std::string(bytes.substr(
+                                                   from - trace_.events[event].offset, to - from)),
+                      .fills_block = !bytes.empty() && !has_blocks(file, from, to)});
     }
     if (!bytes.empty()) fill(file, begin, end);
-    for (auto& operation : made) add(std::move(operation));
+    return made;
   }
 
   // "A write that extends a file from size a to size b sets the size in steps: at every cut inside
-  // (a, b) that this write made, then b."
+  // (a, b) that this write made, then b." In the order of "where a piece or size step ends, data
+  // first".
   void write(std::size_t index, const TraceEvent& event) {
     if (event.data.length == 0) return;
     const std::uint64_t a = tree_[event.file].size;
-    const std::uint64_t b = event.offset + event.data.length;
-    data(index, event.file, event.offset, b, event.offset, trace_.data(event.data));
-    for (const std::uint64_t cut : cuts_of_write(event.offset, b, basis_)) {
-      if (cut <= a) continue;
-      if (model_.sizes_stop_at_blocks && cut != b && cut % kBlock != 0) continue;
-      size(index, event.file, cut);
+    const std::uint64_t b = end_of_data(event);
+    Cuts steps = block_cuts(event.offset, b, basis_);
+    if (model_.tears_blocks) steps.merge(tear_points(steps, basis_));
+    if (model_.sizes_stop_at_blocks) {
+      std::erase_if(steps, [](std::uint64_t step) { return step % kBlock != 0; });
     }
+    std::erase_if(steps, [&](std::uint64_t step) { return step <= a || step >= b; });
+    if (b > a) steps.insert(b);
+
+    auto data = pieces(index, event.offset, b, trace_.data(event.data));
+    for (auto& piece : data) {
+      const std::uint64_t begin = piece.bytes_begin;
+      while (!steps.empty() && *steps.begin() <= begin) {
+        add(size(index, *steps.begin()));
+        steps.erase(steps.begin());
+      }
+      add(std::move(piece));
+    }
+    for (const std::uint64_t step : steps) add(size(index, step));
   }
 
   void truncate(std::size_t index, const TraceEvent& event) {
     const std::uint64_t before = tree_[event.file].size;
     const std::uint64_t after = length_after(event);
-    data(index, event.file, after, before, 0, {});
-    size(index, event.file, after);
-    drop(event.file, (after + kBlock - 1) / kBlock, UINT64_MAX);
+    if (after == before) return;  // a size: "not where it stays as it is"
+    for (auto& zeros : pieces(index, after, before, {})) add(std::move(zeros));
+    add(size(index, after));
+    drop(event.file, up_to(kBlock, after) / kBlock, UINT64_MAX);
   }
 
   void fallocate(std::size_t index, const TraceEvent& event) {
     const std::uint64_t before = tree_[event.file].size;
     const std::uint64_t end = event.offset + event.length;
     if (is_zeroing(event)) {
-      data(index, event.file, event.offset, std::min(end, before), 0, {});
-      drop(event.file, (event.offset + kBlock - 1) / kBlock, end / kBlock);
+      for (auto& zeros : pieces(index, event.offset, std::min(end, before), {})) {
+        add(std::move(zeros));
+      }
     }
-    if ((event.flags & kKeepSize) == 0 && end > before) size(index, event.file, end);
+    if ((event.flags & kPunchHole) != 0) {
+      drop(event.file, up_to(kBlock, event.offset) / kBlock, end / kBlock);
+    }
+    if ((event.flags & kKeepSize) == 0 && end > before) add(size(index, end));
   }
 
-  // Which blocks a file has: neither beyond its size nor a hole.
+  // "A file has a block when an extent of the initial tree or an earlier write, copy or msync touches
+  // it, and loses it when a punch covers all of it or a truncation ends before it."
   void fill(FileId file, std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t block = begin / kBlock; block * kBlock < end; ++block) {
       blocks_[file].insert(block);
@@ -413,7 +479,7 @@ class Lowering {
   const PersistenceModel& model_;
   const Basis& basis_;
   ReferenceTree tree_;  // all of what is lowered so far, applied
-  std::map<FileId, std::set<std::uint64_t>> cuts_;
+  std::map<FileId, Cuts> cuts_;
   std::map<FileId, std::set<std::uint64_t>> blocks_;
   std::vector<MicroOperation> operations_;
 };
@@ -425,7 +491,11 @@ class Rules {
   Rules(const Trace& trace, std::string_view model, const Basis& basis)
       : trace_(trace),
         model_(model_named(model)),
-        operations_(Lowering(trace, model_, basis).take()) {}
+        operations_(Lowering(trace, model_, basis).take()) {
+    for (const auto& [id, file] : initial_tree(trace)) {
+      if (S_ISDIR(file.mode)) directories_.insert(id);
+    }
+  }
 
   const std::vector<MicroOperation>& operations() const { return operations_; }
 
@@ -517,11 +587,8 @@ class Rules {
 
     // completed_calls_persist: "of a call under way, the pieces and sizes of a write come in
     // ascending order (each needs the ones before it, data first)"
-    if (model_.completed_calls_persist && a.event == b.event && is_write(event)) {
-      const auto place = [](const MicroOperation& of) {
-        return of.location == Location::kData ? std::pair(of.end, 0) : std::pair(of.size, 1);
-      };
-      if (place(b) < place(a)) return true;
+    if (model_.completed_calls_persist && before && a.event == b.event && is_write(event)) {
+      return true;
     }
 
     // metadata_in_order: "entries, attributes, sizes set by truncation or fallocate need all earlier
@@ -532,27 +599,27 @@ class Rules {
     }
 
     // size_needs_data: "a size step of a write needs all data micro-operations before it (of that
-    // file, up to that event, that write's included) that lie below that size"
+    // file, up to that event, that write's included) that start below that size"
     if (model_.size_needs_data && a.location == Location::kSize && is_write(event) &&
         b.location == Location::kData && b.file == a.file && b.event <= a.event &&
         b.begin < a.size) {
       return true;
     }
 
-    // rename_over_needs_size: "the entry of a rename that replaces a file needs the latest size of
-    // the renamed file"; rename_over_needs_data: "... and all its data"
+    // rename_over_needs_size: "the new entry of a rename (not an exchange) that replaces a file needs
+    // the latest size of the renamed file"; rename_over_needs_data: "... and all its data"
     if (a.location == Location::kEntry && a.named == event.file && before &&
         is_rename_or_exchange(event) && !is_exchange(event) && event.replaced != kNoFile &&
         b.file == event.file) {
-      const bool size = model_.rename_over_needs_size || model_.rename_over_needs_data;
-      if (size && b.location == Location::kSize) return true;
+      if (model_.rename_over_needs_size && b.location == Location::kSize) return true;
       if (model_.rename_over_needs_data && b.location == Location::kData) return true;
     }
     return false;
   }
 
   // fsync_frees_order: "metadata-in-order does not hold between i and an earlier j when an fsync,
-  // fdatasync, O_SYNC or O_DSYNC write (of anything) began after i was issued and before the crash"
+  // fdatasync, O_SYNC or O_DSYNC write (of anything), failed or not, msync included, began after i's
+  // event began and before the crash"
   bool order_is_freed(const TraceEvent& event, Moment moment) const {
     return model_.fsync_frees_order && std::ranges::any_of(trace_.events, [&](const auto& other) {
              return (is_full_sync(other) || is_data_sync(other)) && other.begin > event.begin &&
@@ -571,13 +638,14 @@ class Rules {
       return true;
     }
     // "a rename's two entries within one directory, and of an exchange within one directory; the
-    // same across directories where the model says"
+    // same across directories where the model says, or where what is moved is a directory"
     if (is_rename_or_exchange(event) &&
-        (a.file == b.file || model_.renames_across_directories_are_atomic)) {
+        (a.file == b.file || model_.renames_across_directories_are_atomic ||
+         is_directory(event.file) || (is_exchange(event) && is_directory(event.replaced)))) {
       return true;
     }
-    // "zeros of one punch within one block"; "A model with tears_blocks false ignores these cuts:
-    // the pieces of one write in one block are one group."
+    // "zeros of one punch or zero range that share a block"; "A model with tears_blocks false ignores
+    // these cuts: pieces of one write that share a block are one group."
     if (a.location == Location::kData && b.location == Location::kData &&
         (is_zeroing(event) || !model_.tears_blocks) && share_a_block(a, b)) {
       return true;
@@ -586,6 +654,8 @@ class Rules {
     return model_.completed_calls_persist && !is_write(event);
   }
 
+  bool is_directory(FileId file) const { return directories_.contains(file); }
+
   static bool share_a_block(const MicroOperation& a, const MicroOperation& b) {
     return a.begin / kBlock <= (b.end - 1) / kBlock && b.begin / kBlock <= (a.end - 1) / kBlock;
   }
@@ -593,28 +663,28 @@ class Rules {
   // The table of barriers: what this one forces by every model, or would have forced.
   Mask forced_by_table(std::size_t index) const {
     const auto& barrier = trace_.events[index];
+    const std::uint64_t end = barrier.offset + barrier.data.length;
     return those([&](std::size_t i) {
       const auto& operation = operations_[i];
-      if (operation.event == index) return true;  // "then its own micro-operations too"
       if (!is_earlier(event_of(i), barrier)) return false;
       if (is_sync_of_everything(barrier)) return true;
       if (operation.file != barrier.file) return false;
       switch (operation.location) {
         case Location::kData:
           if (is_msync(barrier)) {  // "in the pages that the range touches"
-            const std::uint64_t end = barrier.offset + barrier.data.length;
-            return operation.end > barrier.offset / kBlock * kBlock &&
-                   operation.begin < (end + kBlock - 1) / kBlock * kBlock;
+            return operation.begin >= down_to(kBlock, barrier.offset) &&
+                   operation.end <= up_to(kBlock, end);
           }
-          if (is_write(barrier) && is_data_sync(barrier)) {  // "what lies in the range of the write"
-            return operation.begin >= barrier.offset &&
-                   operation.end <= barrier.offset + barrier.data.length;
+          if (is_write(barrier) && is_data_sync(barrier)) {
+            // "what lies in the range of the write, rounded out to sectors"
+            return operation.begin >= down_to(kSector, barrier.offset) &&
+                   operation.end <= up_to(kSector, end);
           }
           return true;
         case Location::kSize:
           return true;
         case Location::kEntry:  // "if F is a directory, all its entries"
-          return is_full_sync(barrier) || is_data_sync(barrier);
+          return true;
         case Location::kAttribute:
           return is_full_sync(barrier);
       }
@@ -649,7 +719,8 @@ class Rules {
   }
 
   // fsync_persists_own_names: "fsync or fdatasync of F also forces the entries that name F, or named
-  // it before, and the entries that name the directories that hold these, up to the root."
+  // it before, and the entries that name the directories that hold these, up to the root." "Entries
+  // are micro-operations here."
   Mask names_of(const TraceEvent& barrier) const {
     if (!model_.fsync_persists_own_names || (!is_full_sync(barrier) && !is_data_sync(barrier))) {
       return 0;
@@ -668,11 +739,6 @@ class Rules {
         mask |= Mask{1} << i;
         add_holder(operation.file);
       }
-      for (const auto& directory : trace_.initial.files) {
-        for (const auto& [name, named] : directory.entries) {
-          if (named == file) add_holder(directory.id);
-        }
-      }
     }
     return mask;
   }
@@ -680,6 +746,7 @@ class Rules {
   const Trace& trace_;
   const PersistenceModel& model_;
   const std::vector<MicroOperation> operations_;
+  std::set<FileId> directories_;
 };
 
 std::string octal(std::uint32_t mode) {
@@ -724,7 +791,7 @@ void render(const ReferenceTree& tree, FileId id, const std::string& path,
   for (const auto& [name, named] : file.entries) render(tree, named, path + '/' + name, seen, text);
 }
 
-std::string hex(Mask mask) {
+std::string numbers(Mask mask) {
   std::string text;
   for (std::size_t i = 0; i < 32; ++i) {
     if ((mask >> i & 1) != 0) text += ' ' + std::to_string(i);
@@ -810,9 +877,9 @@ std::string reference_description(const Trace& trace, std::string_view model, co
     }
     if (operation.location == Location::kSize) text += std::to_string(operation.size);
     if (operation.location == Location::kEntry) text += ":= " + std::to_string(operation.named);
-    text += "; requires" + hex(rules.required(i, UINT64_MAX)) + '\n';
+    text += "; requires" + numbers(rules.required(i, UINT64_MAX)) + '\n';
   }
-  return text + "forced at the end:" + hex(rules.forced(UINT64_MAX)) + '\n';
+  return text + "forced at the end:" + numbers(rules.forced(UINT64_MAX)) + '\n';
 }
 
 }  // namespace crashgate::harness
