@@ -1,6 +1,6 @@
-// What is known of crashes, as small traces with their known answers: the facts of the design's table
-// that were measured on real file systems, and what manual pages promise. Each is asked of the
-// enumerator and of the reference.
+// What is known of crashes, as small traces with their known answers: the facts of the design's
+// table that were measured on real file systems, and what manual pages promise. Each is asked of
+// the enumerator and of the reference.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -20,7 +20,9 @@ using Set = std::set<std::string>;
 
 const Basis kBasis;
 
-std::string repeated(std::size_t count, char byte) { return std::string(count, byte); }
+std::string repeated(std::size_t count, char byte) {
+  return std::string(count, byte);
+}
 
 // What a path holds in a tree: "absent"; of a regular file its bytes, "10*a 5*\0", or "empty"; of
 // anything else its line in the text.
@@ -121,14 +123,14 @@ TEST(Rename, OfAWriteOfTwoSectorsThatWasNeverSynced) {
   builder.start();
   builder.append(builder.create("t"), repeated(1000, 'n'));
   builder.rename("t", "f");
-  expect_seen(
-      builder, {"f"},
-      {{"posix",
-        {"10*o", "empty", "512*\\0", "512*n", "1000*\\0", "512*n 488*\\0", "512*\\0 488*n", "1000*n"}},
-       {"ext4", {"10*o", "1000*\\0", "512*n 488*\\0", "512*\\0 488*n", "1000*n"}},
-       {"xfs", {"10*o", "empty", "1000*n"}},
-       {"btrfs", {"10*o", "1000*n"}},
-       {"kill", {"1000*n"}}});
+  expect_seen(builder, {"f"},
+              {{"posix",
+                {"10*o", "empty", "512*\\0", "512*n", "1000*\\0", "512*n 488*\\0", "512*\\0 488*n",
+                 "1000*n"}},
+               {"ext4", {"10*o", "1000*\\0", "512*n 488*\\0", "512*\\0 488*n", "1000*n"}},
+               {"xfs", {"10*o", "empty", "1000*n"}},
+               {"btrfs", {"10*o", "1000*n"}},
+               {"kill", {"1000*n"}}});
 }
 
 TEST(Rename, ToANewNameWithOnlyTheDirectorySynced) {
@@ -150,14 +152,14 @@ TEST(Rename, IsInOrderOfAnother) {
   builder.start();
   builder.rename("a", "b");
   builder.rename("c", "d");
-  expect_seen(builder, {"a", "b", "c", "d"},
-              {{"posix",
-                {"10*a, absent, 10*c, absent", "absent, 10*a, 10*c, absent",
-                 "10*a, absent, absent, 10*c", "absent, 10*a, absent, 10*c"}},
-               {"ext4 xfs btrfs",
-                {"10*a, absent, 10*c, absent", "absent, 10*a, 10*c, absent",
-                 "absent, 10*a, absent, 10*c"}},
-               {"kill", {"absent, 10*a, absent, 10*c"}}});
+  expect_seen(
+      builder, {"a", "b", "c", "d"},
+      {{"posix",
+        {"10*a, absent, 10*c, absent", "absent, 10*a, 10*c, absent", "10*a, absent, absent, 10*c",
+         "absent, 10*a, absent, 10*c"}},
+       {"ext4 xfs btrfs",
+        {"10*a, absent, 10*c, absent", "absent, 10*a, 10*c, absent", "absent, 10*a, absent, 10*c"}},
+       {"kill", {"absent, 10*a, absent, 10*c"}}});
 }
 
 TEST(Rename, IsInAnyOrderOnBtrfsAfterAnyFsync) {
@@ -183,9 +185,9 @@ TEST(Rename, AcrossDirectoriesOfWhichOnlyTheNewOneIsSynced) {
   builder.start();
   builder.rename("a/f", "b/f");
   builder.fsync(to);
-  expect_seen(builder, {"a/f", "b/f"},
-              {{"posix btrfs", {"10*o, 10*o", "absent, 10*o"}},
-               {"ext4 xfs kill", {"absent, 10*o"}}});
+  expect_seen(
+      builder, {"a/f", "b/f"},
+      {{"posix btrfs", {"10*o, 10*o", "absent, 10*o"}}, {"ext4 xfs kill", {"absent, 10*o"}}});
 }
 
 TEST(Rename, AcrossDirectoriesThatAreNotSynced) {
@@ -210,9 +212,9 @@ TEST(Rename, OfADirectoryAcrossDirectoriesIsAtomic) {
   file_of(builder, "a/d/f", 'o');
   builder.start();
   builder.rename("a/d", "b/d");
-  expect_seen(builder, {"a/d/f", "b/d/f"},
-              {{"posix ext4 xfs btrfs", {"10*o, absent", "absent, 10*o"}},
-               {"kill", {"absent, 10*o"}}});
+  expect_seen(
+      builder, {"a/d/f", "b/d/f"},
+      {{"posix ext4 xfs btrfs", {"10*o, absent", "absent, 10*o"}}, {"kill", {"absent, 10*o"}}});
 }
 
 TEST(Exchange, IsAtomicWithinADirectory) {
@@ -296,10 +298,9 @@ TEST(Fsync, OfAChangedFileCommitsEarlierMetadata) {
   builder.unlink("gone");
   builder.append(other, "more");
   builder.fsync(other);
-  expect_seen(
-      builder, {"made", "gone"},
-      {{"posix btrfs", {"absent, 10*g", "absent, absent", "empty, 10*g", "empty, absent"}},
-       {"ext4 xfs kill", {"empty, absent"}}});
+  expect_seen(builder, {"made", "gone"},
+              {{"posix btrfs", {"absent, 10*g", "absent, absent", "empty, 10*g", "empty, absent"}},
+               {"ext4 xfs kill", {"empty, absent"}}});
 }
 
 TEST(Fsync, OfACleanFileCommitsNothing) {
@@ -310,11 +311,10 @@ TEST(Fsync, OfACleanFileCommitsNothing) {
   builder.create("made");
   builder.unlink("gone");
   builder.fsync(other);
-  expect_seen(
-      builder, {"made", "gone"},
-      {{"posix btrfs", {"absent, 10*g", "absent, absent", "empty, 10*g", "empty, absent"}},
-       {"ext4 xfs", {"absent, 10*g", "empty, 10*g", "empty, absent"}},
-       {"kill", {"empty, absent"}}});
+  expect_seen(builder, {"made", "gone"},
+              {{"posix btrfs", {"absent, 10*g", "absent, absent", "empty, 10*g", "empty, absent"}},
+               {"ext4 xfs", {"absent, 10*g", "empty, 10*g", "empty, absent"}},
+               {"kill", {"empty, absent"}}});
 }
 
 TEST(Fdatasync, AfterAPlainOverwriteCommitsNothing) {
@@ -324,7 +324,8 @@ TEST(Fdatasync, AfterAPlainOverwriteCommitsNothing) {
   builder.create("made");
   builder.write(other, 0, "new");
   builder.fdatasync(other);
-  expect_seen(builder, {"made"}, {{"posix ext4 xfs btrfs", {"absent", "empty"}}, {"kill", {"empty"}}});
+  expect_seen(builder, {"made"},
+              {{"posix ext4 xfs btrfs", {"absent", "empty"}}, {"kill", {"empty"}}});
 }
 
 TEST(Fdatasync, AfterAnExtensionCommitsEarlierMetadata) {
@@ -472,9 +473,9 @@ TEST(Overwrites, OfOneSectorPersistInOrder) {
   builder.start();
   builder.write(file, 0, "n");
   builder.write(file, 9, "m");
-  expect_seen(builder, {"f"},
-              {{"posix ext4 xfs btrfs", {"10*o", "1*n 9*o", "1*n 8*o 1*m"}},
-               {"kill", {"1*n 8*o 1*m"}}});
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs", {"10*o", "1*n 9*o", "1*n 8*o 1*m"}}, {"kill", {"1*n 8*o 1*m"}}});
 }
 
 TEST(Overwrites, TearABlockAtSectorsWhereThereIsNoCopyOnWrite) {
@@ -523,8 +524,9 @@ TEST(Dsync, IsNoBarrierForTheRestOfTheFile) {
   builder.start();
   builder.write(file, 0, repeated(512, 'm'));
   builder.write(file, 512, repeated(512, 'n'), WriteSync::kData);
-  expect_seen(builder, {"f"},
-              {{"posix ext4 xfs btrfs", {"512*o 512*n", "512*m 512*n"}}, {"kill", {"512*m 512*n"}}});
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs", {"512*o 512*n", "512*m 512*n"}}, {"kill", {"512*m 512*n"}}});
 }
 
 TEST(Sync, OfAWriteIsABarrierForTheWholeFile) {
@@ -582,10 +584,10 @@ TEST(Syncfs, IsABarrierForEverything) {
   builder.chmod(old, 0600);
   builder.rename("old", "d/new");
   builder.syncfs();
-  expect_seen(builder, {"d/f", "d/new", "old"},
-              {{"posix ext4 xfs btrfs kill",
-                {"100644 0:0 size 10 10*n, 100600 0:0 size 10 10*o, absent"}}},
-              line);
+  expect_seen(
+      builder, {"d/f", "d/new", "old"},
+      {{"posix ext4 xfs btrfs kill", {"100644 0:0 size 10 10*n, 100600 0:0 size 10 10*o, absent"}}},
+      line);
 }
 
 TEST(Link, IsThereOrNot) {
@@ -657,12 +659,12 @@ TEST(Mkdir, ChainsPersistFromTheTopOnMostFileSystems) {
   builder.mkdir("d/e");
   builder.create("d/e/f");
   builder.fsync(d);
-  expect_seen(builder, {"d", "d/e", "d/e/f"},
-              {{"posix",
-                {"absent, absent, absent", "40755 0:0, 40755 0:0, absent",
-                 "40755 0:0, 40755 0:0, empty"}},
-               {"btrfs", {"40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
-               {"ext4 xfs kill", {"40755 0:0, 40755 0:0, empty"}}});
+  expect_seen(
+      builder, {"d", "d/e", "d/e/f"},
+      {{"posix",
+        {"absent, absent, absent", "40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
+       {"btrfs", {"40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
+       {"ext4 xfs kill", {"40755 0:0, 40755 0:0, empty"}}});
 }
 
 TEST(Truncation, IsAtomic) {
@@ -681,9 +683,9 @@ TEST(Truncation, ToMoreAfterwardsShowsZeros) {
   builder.start();
   builder.truncate(file, 10);
   builder.truncate(file, 100);
-  expect_seen(builder, {"f"},
-              {{"posix ext4 xfs btrfs", {"100*o", "10*o", "10*o 90*\\0"}},
-               {"kill", {"10*o 90*\\0"}}});
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs", {"100*o", "10*o", "10*o 90*\\0"}}, {"kill", {"10*o 90*\\0"}}});
 }
 
 TEST(Truncation, ByOpenAndAWriteMayLeaveTheFileEmpty) {
@@ -721,9 +723,10 @@ TEST(Punch, IsAtomicWithinABlockOnly) {
   builder.append(file, repeated(8192, 'o'));
   builder.start();
   builder.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192);
-  expect_seen(builder, {"f"},
-              {{"posix ext4 xfs btrfs", {"8192*o", "4096*\\0 4096*o", "4096*o 4096*\\0", "8192*\\0"}},
-               {"kill", {"8192*\\0"}}});
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs", {"8192*o", "4096*\\0 4096*o", "4096*o 4096*\\0", "8192*\\0"}},
+       {"kill", {"8192*\\0"}}});
 }
 
 TEST(ZeroRange, BeyondTheEndSetsTheSize) {
@@ -784,12 +787,12 @@ TEST(Attributes, AreInOrderOfNames) {
   builder.chmod(file, 0600);
   builder.rename("f", "g");
   const std::string old = "100644 0:0 size 10 10*o", changed = "100600 0:0 size 10 10*o";
-  expect_seen(builder, {"f", "g"},
-              {{"posix",
-                {old + ", absent", changed + ", absent", "absent, " + old, "absent, " + changed}},
-               {"ext4 xfs btrfs", {old + ", absent", changed + ", absent", "absent, " + changed}},
-               {"kill", {"absent, " + changed}}},
-              line);
+  expect_seen(
+      builder, {"f", "g"},
+      {{"posix", {old + ", absent", changed + ", absent", "absent, " + old, "absent, " + changed}},
+       {"ext4 xfs btrfs", {old + ", absent", changed + ", absent", "absent, " + changed}},
+       {"kill", {"absent, " + changed}}},
+      line);
 }
 
 TEST(Write, AfterTheRenameOfItsFile) {

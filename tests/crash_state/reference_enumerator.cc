@@ -2,16 +2,16 @@
 // state must hold, given which others and at which moment; reference_states() tries every subset.
 // A set of micro-operations is a bit mask. A group is micro-operations that require one another.
 //
-// A moment is one more than the last stamp that has passed: what has the stamp s has happened at the
-// moments beyond s.
+// A moment is one more than the last stamp that has passed: what has the stamp s has happened at
+// the moments beyond s.
 #include "tests/crash_state/reference_enumerator.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -32,10 +32,6 @@ using Moment = std::uint64_t;
 
 constexpr std::uint64_t kBlock = 4096;
 constexpr std::uint64_t kSector = 512;
-constexpr std::uint64_t kExchange = 2;      // RENAME_EXCHANGE
-constexpr std::uint64_t kKeepSize = 0x01;   // FALLOC_FL_KEEP_SIZE
-constexpr std::uint64_t kPunchHole = 0x02;  // FALLOC_FL_PUNCH_HOLE
-constexpr std::uint64_t kZeroRange = 0x10;  // FALLOC_FL_ZERO_RANGE
 
 // The table of rules, a column each.
 const PersistenceModel kModels[] = {
@@ -74,7 +70,9 @@ const PersistenceModel& model_named(std::string_view name) {
 
 // What an event is.
 
-bool is_storage(const TraceEvent& event) { return event.kind == EventKind::kStorage; }
+bool is_storage(const TraceEvent& event) {
+  return event.kind == EventKind::kStorage;
+}
 
 bool is_one_of(const TraceEvent& event, std::initializer_list<Row> rows) {
   return is_storage(event) && std::ranges::find(rows, event.row) != rows.end();
@@ -90,21 +88,27 @@ bool is_truncation(const TraceEvent& event) {
   return is_one_of(event, {Row::k_truncate, Row::k_ftruncate}) ||
          (is_storage(event) && event.truncated);
 }
-bool is_fallocate(const TraceEvent& event) { return is_one_of(event, {Row::k_fallocate}); }
+bool is_fallocate(const TraceEvent& event) {
+  return is_one_of(event, {Row::k_fallocate});
+}
 bool is_zeroing(const TraceEvent& event) {
-  return is_fallocate(event) && (event.flags & (kPunchHole | kZeroRange)) != 0;
+  return is_fallocate(event) && (event.flags & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
 }
 bool is_rename_or_exchange(const TraceEvent& event) {
   return is_one_of(event, {Row::k_rename, Row::k_renameat, Row::k_renameat2});
 }
 bool is_exchange(const TraceEvent& event) {
-  return is_one_of(event, {Row::k_renameat2}) && (event.flags & kExchange) != 0;
+  return is_one_of(event, {Row::k_renameat2}) && (event.flags & RENAME_EXCHANGE) != 0;
 }
-bool is_link(const TraceEvent& event) { return is_one_of(event, {Row::k_link, Row::k_linkat}); }
+bool is_link(const TraceEvent& event) {
+  return is_one_of(event, {Row::k_link, Row::k_linkat});
+}
 bool is_removal(const TraceEvent& event) {
   return is_one_of(event, {Row::k_unlink, Row::k_unlinkat, Row::k_rmdir});
 }
-bool is_msync(const TraceEvent& event) { return is_one_of(event, {Row::k_msync}); }
+bool is_msync(const TraceEvent& event) {
+  return is_one_of(event, {Row::k_msync});
+}
 
 // The rows of the table of barriers.
 bool is_full_sync(const TraceEvent& event) {
@@ -121,7 +125,9 @@ bool is_barrier(const TraceEvent& event) {
   return is_full_sync(event) || is_data_sync(event) || is_sync_of_everything(event);
 }
 
-bool has_begun(const TraceEvent& event, Moment moment) { return event.begin < moment; }
+bool has_begun(const TraceEvent& event, Moment moment) {
+  return event.begin < moment;
+}
 bool has_ended(const TraceEvent& event, Moment moment) {
   return event.end != 0 && event.end < moment;
 }
@@ -139,12 +145,12 @@ enum class Location { kData, kSize, kEntry, kAttribute };
 struct MicroOperation {
   std::size_t event = 0;
   Location location = Location::kData;
-  FileId file = kNoFile;  // of an entry: the directory
-  std::string which;      // the entry's or attribute's name
+  FileId file = kNoFile;             // of an entry: the directory
+  std::string which;                 // the entry's or attribute's name
   std::uint64_t begin = 0, end = 0;  // data: the piece
   std::uint64_t bytes_begin = 0;     // data: what changes of the piece
   std::string bytes;
-  bool fills_block = false;          // data: of a block that the file did not have before
+  bool fills_block = false;  // data: of a block that the file did not have before
   std::uint64_t size = 0;
   FileId named = kNoFile;  // entry: now, and before in the order of the trace
   FileId named_before = kNoFile;
@@ -203,7 +209,9 @@ ReferenceTree initial_tree(const Trace& trace) {
   return tree;
 }
 
-std::uint64_t down_to(std::uint64_t unit, std::uint64_t at) { return at / unit * unit; }
+std::uint64_t down_to(std::uint64_t unit, std::uint64_t at) {
+  return at / unit * unit;
+}
 std::uint64_t up_to(std::uint64_t unit, std::uint64_t at) {
   return down_to(unit, at + unit - 1);
 }
@@ -236,8 +244,8 @@ Cuts block_cuts(std::uint64_t begin, std::uint64_t end, const Basis& basis) {
   return cuts;
 }
 
-// `tears`: "the part of a write that lies in one block and spans several 512-byte sectors is cut at up
-// to `tears` sector boundaries: of the s-1 boundaries inside, number 1 + floor(i*(s-1)/tears)".
+// `tears`: "the part of a write that lies in one block and spans several 512-byte sectors is cut at
+// up to `tears` sector boundaries: of the s-1 boundaries inside, number 1 + floor(i*(s-1)/tears)".
 Cuts tear_points(const Cuts& blocks, const Basis& basis) {
   Cuts points;
   for (auto cut = blocks.begin(); std::next(cut) != blocks.end(); ++cut) {
@@ -279,7 +287,8 @@ class Lowering {
 
   // "The bytes of a file are cut at sector boundaries only: where the writes, copies, punches, zero
   // ranges, truncations (both ends of their zeros) and msync ranges (also rounded out to pages) of
-  // the trace begin (rounded down) and end (rounded up), and inside these at blocks and tear points."
+  // the trace begin (rounded down) and end (rounded up), and inside these at blocks and tear
+  // points."
   void cut_files() {
     std::map<FileId, std::uint64_t> sizes;
     for (const auto& [id, file] : tree_) sizes[id] = file.size;
@@ -302,7 +311,7 @@ class Lowering {
       }
       if (is_write(event) && event.data.length > 0) size = std::max(size, end_of_data(event));
       if (is_truncation(event)) size = length_after(event);
-      if (is_fallocate(event) && (event.flags & kKeepSize) == 0) {
+      if (is_fallocate(event) && (event.flags & FALLOC_FL_KEEP_SIZE) == 0) {
         size = std::max(size, event.offset + event.length);
       }
     }
@@ -312,9 +321,9 @@ class Lowering {
     if (event.created) entry(index, event.name, event.file);
     if (is_write(event)) write(index, event);
     if (is_msync(event)) {  // "what it found in its range, up to the file's size"
-      for (auto& piece : pieces(index, event.offset,
-                                std::min(end_of_data(event), tree_[event.file].size),
-                                trace_.data(event.data))) {
+      for (auto& piece :
+           pieces(index, event.offset, std::min(end_of_data(event), tree_[event.file].size),
+                  trace_.data(event.data))) {
         add(std::move(piece));
       }
     }
@@ -381,8 +390,8 @@ class Lowering {
             .size = size};
   }
 
-  // A data micro-operation for each piece that [begin, end) touches. `bytes` are those at the event's
-  // offset; none: zeros.
+  // A data micro-operation for each piece that [begin, end) touches. `bytes` are those at the
+  // event's offset; none: zeros.
   std::vector<MicroOperation> pieces(std::size_t event, std::uint64_t begin, std::uint64_t end,
                                      std::string_view bytes) {
     const FileId file = trace_.events[event].file;
@@ -451,14 +460,14 @@ class Lowering {
         add(std::move(zeros));
       }
     }
-    if ((event.flags & kPunchHole) != 0) {
+    if ((event.flags & FALLOC_FL_PUNCH_HOLE) != 0) {
       drop(event.file, up_to(kBlock, event.offset) / kBlock, end / kBlock);
     }
-    if ((event.flags & kKeepSize) == 0 && end > before) add(size(index, end));
+    if ((event.flags & FALLOC_FL_KEEP_SIZE) == 0 && end > before) add(size(index, end));
   }
 
-  // "A file has a block when an extent of the initial tree or an earlier write, copy or msync touches
-  // it, and loses it when a punch covers all of it or a truncation ends before it."
+  // "A file has a block when an extent of the initial tree or an earlier write, copy or msync
+  // touches it, and loses it when a punch covers all of it or a truncation ends before it."
   void fill(FileId file, std::uint64_t begin, std::uint64_t end) {
     for (std::uint64_t block = begin / kBlock; block * kBlock < end; ++block) {
       blocks_[file].insert(block);
@@ -591,8 +600,8 @@ class Rules {
       return true;
     }
 
-    // metadata_in_order: "entries, attributes, sizes set by truncation or fallocate need all earlier
-    // such micro-operations"
+    // metadata_in_order: "entries, attributes, sizes set by truncation or fallocate need all
+    // earlier such micro-operations"
     if (model_.metadata_in_order && before && is_metadata(i) && is_metadata(j) &&
         !order_is_freed(event, moment)) {
       return true;
@@ -606,8 +615,8 @@ class Rules {
       return true;
     }
 
-    // rename_over_needs_size: "the new entry of a rename (not an exchange) that replaces a file needs
-    // the latest size of the renamed file"; rename_over_needs_data: "... and all its data"
+    // rename_over_needs_size: "the new entry of a rename (not an exchange) that replaces a file
+    // needs the latest size of the renamed file"; rename_over_needs_data: "... and all its data"
     if (a.location == Location::kEntry && a.named == event.file && before &&
         is_rename_or_exchange(event) && !is_exchange(event) && event.replaced != kNoFile &&
         b.file == event.file) {
@@ -618,8 +627,8 @@ class Rules {
   }
 
   // fsync_frees_order: "metadata-in-order does not hold between i and an earlier j when an fsync,
-  // fdatasync, O_SYNC or O_DSYNC write (of anything), failed or not, msync included, began after i's
-  // event began and before the crash"
+  // fdatasync, O_SYNC or O_DSYNC write (of anything), failed or not, msync included, began after
+  // i's event began and before the crash"
   bool order_is_freed(const TraceEvent& event, Moment moment) const {
     return model_.fsync_frees_order && std::ranges::any_of(trace_.events, [&](const auto& other) {
              return (is_full_sync(other) || is_data_sync(other)) && other.begin > event.begin &&
@@ -644,8 +653,8 @@ class Rules {
          is_directory(event.file) || (is_exchange(event) && is_directory(event.replaced)))) {
       return true;
     }
-    // "zeros of one punch or zero range that share a block"; "A model with tears_blocks false ignores
-    // these cuts: pieces of one write that share a block are one group."
+    // "zeros of one punch or zero range that share a block"; "A model with tears_blocks false
+    // ignores these cuts: pieces of one write that share a block are one group."
     if (a.location == Location::kData && b.location == Location::kData &&
         (is_zeroing(event) || !model_.tears_blocks) && share_a_block(a, b)) {
       return true;
@@ -692,8 +701,8 @@ class Rules {
     });
   }
 
-  // fsync_commits_metadata: "if F itself had something uncommitted, fsync(F) also forces all earlier
-  // entries, attributes and sizes set by truncation or fallocate, of every file."
+  // fsync_commits_metadata: "if F itself had something uncommitted, fsync(F) also forces all
+  // earlier entries, attributes and sizes set by truncation or fallocate, of every file."
   Mask metadata_committed_by(const TraceEvent& barrier) const {
     const bool full = is_full_sync(barrier);
     if (!model_.fsync_commits_metadata || (!full && !is_data_sync(barrier))) return 0;
@@ -718,9 +727,9 @@ class Rules {
     return those([&](std::size_t i) { return is_metadata(i) && is_earlier(event_of(i), barrier); });
   }
 
-  // fsync_persists_own_names: "fsync or fdatasync of F also forces the entries that name F, or named
-  // it before, and the entries that name the directories that hold these, up to the root." "Entries
-  // are micro-operations here."
+  // fsync_persists_own_names: "fsync or fdatasync of F also forces the entries that name F, or
+  // named it before, and the entries that name the directories that hold these, up to the root."
+  // "Entries are micro-operations here."
   Mask names_of(const TraceEvent& barrier) const {
     if (!model_.fsync_persists_own_names || (!is_full_sync(barrier) && !is_data_sync(barrier))) {
       return 0;

@@ -1,6 +1,6 @@
 // The crash states of a trace by brute force: every subset of its micro-operations, filtered by the
-// rules of harness/crash_state/models.md, to be checked against that page line by line. It shares no
-// code with harness/crash_state; of that folder it uses the names of the models' rules only.
+// rules of harness/crash_state/models.md, to be checked against that page line by line. It shares
+// no code with harness/crash_state; of that folder it uses the names of the models' rules only.
 #pragma once
 
 #include <compare>
