@@ -433,6 +433,26 @@ TEST(CrashStateEnumerator, GivesTheStatesOfTheReference) {
   std::cout << states << " states\n";
 }
 
+// What a saved case says of a state is enough to make it again.
+TEST(CrashStateEnumerator, MakesAStateAgainFromWhatItLost) {
+  check_traces(500, Calls::kOverlapping, [&](const Trace& trace, const Basis& basis) {
+    for (const char* model : kModelNames) {
+      const EnumerationOptions options{.basis = basis};
+      CrashStateEnumerator enumerator(trace, *find_model(model), options);
+      CrashStateEnumerator again(trace, *find_model(model), options);
+      while (const auto* state = enumerator.next()) {
+        const auto* same = again.state_without(state->crash_point, state->lost);
+        RC_ASSERT(same != nullptr);
+        RC_ASSERT(canonical_text(reference_tree(*same->tree)) ==
+                  canonical_text(reference_tree(*state->tree)));
+        RC_ASSERT(same->tree_hash == state->tree_hash);
+        RC_ASSERT(same->lost == state->lost);
+        RC_ASSERT(same->acknowledgement_end == state->acknowledgement_end);
+      }
+    }
+  });
+}
+
 // A model's states are states of a weaker one.
 void expect_included(const char* model, const char* in, Calls calls) {
   check_traces(1000, calls, [&](const Trace& trace, const Basis& basis) {
