@@ -175,6 +175,7 @@ class TraceBuilder {
     if (const auto there = target.find(event.name2.name); there != target.end()) {
       event.replaced = there->second;
     }
+    if (event.replaced == event.file) return;  // two links of one file: rename(2) does nothing
     target[event.name2.name] = event.file;
     auto& source = files_.at(event.name.directory).entries;
     if ((flags & RENAME_EXCHANGE) != 0) {
