@@ -417,8 +417,8 @@ class Lowering {
   }
 
   // "A write that extends a file from size a to size b sets the size in steps: at every cut inside
-  // (a, b) that this write made, then b." In the order of "where a piece or size step ends, data
-  // first".
+  // (a, b) that this write made, then b." Its own start counts as none of them. In the order of
+  // "where a piece or size step ends, data first".
   void write(std::size_t index, const TraceEvent& event) {
     if (event.data.length == 0) return;
     const std::uint64_t a = tree_[event.file].size;
@@ -428,7 +428,8 @@ class Lowering {
     if (model_.sizes_stop_at_blocks) {
       std::erase_if(steps, [](std::uint64_t step) { return step % kBlock != 0; });
     }
-    std::erase_if(steps, [&](std::uint64_t step) { return step <= a || step >= b; });
+    std::erase_if(
+        steps, [&](std::uint64_t step) { return step <= std::max(a, event.offset) || step >= b; });
     if (b > a) steps.insert(b);
 
     auto data = pieces(index, event.offset, b, trace_.data(event.data));
