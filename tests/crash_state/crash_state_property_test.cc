@@ -415,8 +415,9 @@ std::string surplus(const std::set<ReferenceState>& of, const std::set<Reference
 }
 
 TEST(CrashStateEnumerator, GivesTheStatesOfTheReference) {
+  static constexpr int kTraces = 3000;
   std::size_t states = 0;
-  check_traces(3000, Calls::kOverlapping, [&](const Trace& trace, const Basis& basis) {
+  check_traces(kTraces, Calls::kOverlapping, [&](const Trace& trace, const Basis& basis) {
     for (const char* model : kModelNames) {
       const auto expected = reference_states(trace, model, basis);
       const auto given = rendered_states(trace, model, basis);

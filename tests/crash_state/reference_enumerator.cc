@@ -285,6 +285,12 @@ class Lowering {
     return truncation.truncated ? 0 : truncation.length;
   }
 
+  // Of a punch or zero range: as far as the file reaches then.
+  static std::uint64_t end_of_zeros(const TraceEvent& event, std::uint64_t size_before) {
+    const std::uint64_t end = event.offset + event.length;
+    return (event.flags & FALLOC_FL_KEEP_SIZE) != 0 ? std::min(end, size_before) : end;
+  }
+
   // "The bytes of a file are cut at sector boundaries only: where the writes, copies, punches, zero
   // ranges, truncations (both ends of their zeros) and msync ranges (also rounded out to pages) of
   // the trace begin (rounded down) and end (rounded up), and inside these at blocks and tear
@@ -303,8 +309,8 @@ class Lowering {
       if (is_msync(event)) {
         cuts.insert({down_to(kBlock, event.offset), up_to(kBlock, end_of_data(event))});
       }
-      if (is_zeroing(event)) {
-        cuts.merge(block_cuts(event.offset, event.offset + event.length, basis_));
+      if (is_zeroing(event) && event.offset < end_of_zeros(event, size)) {
+        cuts.merge(block_cuts(event.offset, end_of_zeros(event, size), basis_));
       }
       if (is_truncation(event) && length_after(event) < size) {
         cuts.insert({down_to(kSector, length_after(event)), up_to(kSector, size)});
@@ -457,7 +463,7 @@ class Lowering {
     const std::uint64_t before = tree_[event.file].size;
     const std::uint64_t end = event.offset + event.length;
     if (is_zeroing(event)) {
-      for (auto& zeros : pieces(index, event.offset, std::min(end, before), {})) {
+      for (auto& zeros : pieces(index, event.offset, end_of_zeros(event, before), {})) {
         add(std::move(zeros));
       }
     }
@@ -597,7 +603,7 @@ class Rules {
 
     // completed_calls_persist: "of a call under way, the pieces and sizes of a write come in
     // ascending order (each needs the ones before it, data first)"
-    if (model_.completed_calls_persist && before && a.event == b.event && is_write(event)) {
+    if (model_.completed_calls_persist && before && a.event == b.event && comes_in_pieces(event)) {
       return true;
     }
 
@@ -661,7 +667,12 @@ class Rules {
       return true;
     }
     // completed_calls_persist: "anything else [than a write] is one group"
-    return model_.completed_calls_persist && !is_write(event);
+    return model_.completed_calls_persist && !comes_in_pieces(event);
+  }
+
+  // What a kill may cut short: to the page copies and msync are writes here too.
+  static bool comes_in_pieces(const TraceEvent& event) {
+    return is_write(event) || is_msync(event);
   }
 
   bool is_directory(FileId file) const { return directories_.contains(file); }
