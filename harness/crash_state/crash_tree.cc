@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "harness/crash_state/tree_hash.h"
 
@@ -168,9 +169,7 @@ void CrashTree::add_name(FileId child, const Name& name) {
   if (node.names.size() == 2) linked_.insert(child);
   nodes_[name.directory].entries += tree_hash::entry(name.name, node.hash);
   touch(name.directory);
-  // What hung on nothing may now hang on the tree.
-  for (const FileId id : detached_) stale_.push_back(id);
-  detached_.clear();
+  release(child);
 }
 
 void CrashTree::remove_name(FileId child, const Name& name) {
@@ -182,9 +181,19 @@ void CrashTree::remove_name(FileId child, const Name& name) {
 }
 
 void CrashTree::touch(FileId id) {
-  if (nodes_[id].stale) return;
-  nodes_[id].stale = true;
-  stale_.push_back(id);
+  if (nodes_[id].state != HashState::kKnown) return;
+  nodes_[id].state = HashState::kQueued;
+  queue_.push_back(id);
+}
+
+/// It has got a name, and may now hang on the tree, with all below it that waits.
+void CrashTree::release(FileId id) {
+  Node& node = nodes_[id];
+  if (node.state == HashState::kDetached) {
+    node.state = HashState::kQueued;
+    queue_.push_back(id);
+  }
+  for (const FileId child : std::exchange(node.waiting, {})) release(child);
 }
 
 bool CrashTree::is_attached(FileId id) const {
@@ -215,15 +224,19 @@ std::uint64_t CrashTree::node_hash(const Node& node) const {
 }
 
 std::uint64_t CrashTree::hash() {
-  while (!stale_.empty()) {
-    const FileId id = stale_.back();
-    stale_.pop_back();
+  while (!queue_.empty()) {
+    const FileId id = queue_.back();
+    queue_.pop_back();
     Node& node = nodes_[id];
     if (!is_attached(id)) {
-      detached_.push_back(id);
+      node.state = HashState::kDetached;
+      for (const Name& name : node.names) {
+        nodes_[name.directory].waiting.insert(id);
+        touch(name.directory);
+      }
       continue;
     }
-    node.stale = false;
+    node.state = HashState::kKnown;
     const std::uint64_t hash = node_hash(node);
     if (hash == node.hash) continue;
     for (const Name& name : node.names) {

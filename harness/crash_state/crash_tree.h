@@ -41,6 +41,11 @@ class CrashTree {
     std::uint64_t name = 0;  // its hash
     bool operator==(const Name&) const = default;
   };
+  enum class HashState : std::uint8_t {
+    kKnown,
+    kQueued,    // stale, to be made up for at the next hash()
+    kDetached,  // stale, but cannot be reached from the root: waits for a name
+  };
   struct Node {
     TreeFile* file = nullptr;
     std::uint64_t target = 0;  // terms of its hash
@@ -48,8 +53,9 @@ class CrashTree {
     std::uint64_t content = 0;
     std::uint64_t entries = 0;
     std::uint64_t hash = 0;  // as it is counted in the directories that name it
-    bool stale = false;      // hash is
+    HashState state = HashState::kKnown;
     std::vector<Name> names;
+    std::set<FileId> waiting;  // files that it names, stale until it is attached
   };
   struct Place {                // of a location
     std::uint64_t content = 0;  // kData: its term, as counted
@@ -65,6 +71,7 @@ class CrashTree {
   void add_name(FileId child, const Name& name);
   void remove_name(FileId child, const Name& name);
   void touch(FileId id);
+  void release(FileId id);
   bool is_attached(FileId id) const;
   bool path_hash(const Name& name, std::uint64_t& hash, int depth = 0) const;
   std::uint64_t node_hash(const Node& node) const;
@@ -73,9 +80,8 @@ class CrashTree {
   DirectoryTree tree_;
   std::vector<Node> nodes_;    // by FileId
   std::vector<Place> places_;  // by location
-  std::vector<FileId> stale_;
-  std::vector<FileId> detached_;  // stale too, but not to be reached from the root
-  std::set<FileId> linked_;       // have several names
+  std::vector<FileId> queue_;
+  std::set<FileId> linked_;  // have several names
   std::vector<ContentPiece> scratch_;
 };
 
