@@ -64,6 +64,29 @@ class TraceBuilder {
     return id;
   }
 
+  /// All paths below the root and what they name, in order of path.
+  std::vector<std::pair<std::string, FileId>> paths() const {
+    std::vector<std::pair<std::string, FileId>> found{{"", kRootFile}};
+    for (std::size_t at = 0; at < found.size(); ++at) {
+      const auto [path, id] = found[at];
+      for (const auto& [name, child] : files_.at(id).entries) {
+        found.emplace_back(path.empty() ? name : path + "/" + name, child);
+      }
+    }
+    found.erase(found.begin());
+    std::ranges::sort(found);
+    return found;
+  }
+  /// All files of a type (S_IFREG, S_IFDIR), those without a name as well.
+  std::vector<FileId> files_of_type(std::uint32_t type) const {
+    std::vector<FileId> found;
+    for (const auto& [id, file] : files_) {
+      if ((file.mode & S_IFMT) == type) found.push_back(id);
+    }
+    return found;
+  }
+  std::uint64_t size(FileId id) const { return files_.at(id).content.size(); }
+
   /// O_CREAT, of a name that is not there.
   FileId create(std::string_view path, std::uint32_t mode = 0644) {
     return make(Row::k_openat, path, S_IFREG | mode);
@@ -131,6 +154,11 @@ class TraceBuilder {
   void fdatasync(FileId id, std::int64_t result = 0) { add(Row::k_fdatasync, id).result = result; }
   void syncfs(std::int64_t result = 0) { add(Row::k_syncfs).result = result; }
   void sync() { add(Row::k_sync); }
+  void sync_file_range(FileId id, std::uint64_t offset, std::uint64_t length) {
+    TraceEvent& event = add(Row::k_sync_file_range, id);
+    event.offset = offset;
+    event.length = length;
+  }
   /// `text` was stored through a shared mapping at some time before, and is what msync found.
   void msync(FileId id, std::uint64_t offset, std::string_view text, std::int64_t result = 0) {
     TraceEvent& event = add(Row::k_msync, id);
