@@ -1,7 +1,7 @@
 // Runs somebody's checker on a crash state, and says what it answered.
 //
-// The checker runs in a process group, and where the machine allows it in a process-id namespace, of
-// its own: when the answer is there, all that it started is dead. Its working directory and
+// The checker runs in a process group, and where the machine allows it in a process-id namespace,
+// of its own: when the answer is there, all that it started is dead. Its working directory and
 // CRASHGATE_DIR are the state's directory; CRASHGATE_STDOUT names the file of acknowledgements.
 // Standard output and error are captured (the last 64 KiB of each). Not thread-safe; a Checker
 // reaps only its own children.
@@ -33,9 +33,10 @@ struct CheckerAnswer {
   std::string output;  // what it printed, both streams
 };
 
-/// The loop protocol: for each state crashgate writes one line, `DIRECTORY<TAB>STDOUT_FILE\n`, to the
-/// checker's standard input; the checker answers with one line on standard output: `ok`, or anything
-/// else, which is the reason for rejecting the state. It ends when its standard input does.
+/// The loop protocol: for each state crashgate writes one line, `DIRECTORY<TAB>STDOUT_FILE\n`, to
+/// the checker's standard input; the checker answers with one line on standard output: `ok`, or
+/// anything else, which is the reason for rejecting the state. It ends when its standard input
+/// does.
 class Checker {
  public:
   static Result<Checker> create(const CheckerOptions& options);
@@ -51,8 +52,8 @@ class Checker {
   std::unique_ptr<State> state_;
 };
 
-/// Whether /bin/sh would do no more with the command than split it at spaces: no quoting, expansion,
-/// redirection, assignment, keyword or builtin. Then its words, else empty.
+/// Whether /bin/sh would do no more with the command than split it at spaces: no quoting,
+/// expansion, redirection, assignment, keyword or builtin. Then its words, else empty.
 std::vector<std::string> words_without_shell(const std::string& command);
 
 }  // namespace crashgate::harness

@@ -5,9 +5,9 @@
 // rest; torn blocks and sizes on the way; then all that are left, depth first, each next to its
 // neighbour - or, where there are more than `state_limit` of them, a seeded sample.
 //
-// States are told apart by tree and acknowledgements: each distinct pair is given once. Deterministic:
-// the same trace, model, basis and seed give the same states in the same order. Memory: 32 bytes a
-// state at most, beyond the trace. Not thread-safe.
+// States are told apart by tree and acknowledgements: each distinct pair is given once.
+// Deterministic: the same trace, model, basis and seed give the same states in the same order.
+// Memory: 32 bytes a state at most, beyond the trace. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,12 @@ struct EnumerationOptions {
 
 /// One crash state. References are valid until the next call of next().
 struct CrashState {
-  std::size_t crash_point = 0;         // events [0, crash_point) have ended or were never to return;
-                                       // the event crash_point, if any, is under way
-  std::size_t acknowledgement_end = 0; // bytes of acknowledgements() that had been told by then
+  std::size_t crash_point = 0;  // events [0, crash_point) have ended or were never to return;
+                                // the event crash_point, if any, is under way
+  std::size_t acknowledgement_end = 0;  // bytes of acknowledgements() that had been told by then
   const DirectoryTree* tree = nullptr;
   std::uint64_t tree_hash = 0;
-  std::vector<std::uint32_t> lost;     // micro-operations issued and not persisted, ascending
+  std::vector<std::uint32_t> lost;  // micro-operations issued and not persisted, ascending
 };
 
 /// One line of a micro-operation, for reports: `entry "dir/name" of renameat (event 12)`.
@@ -60,9 +60,9 @@ class CrashStateEnumerator {
   std::size_t crash_points() const;
   std::uint64_t states_given() const;
 
-  /// The state at `crash_point` that lacks exactly the `lost` micro-operations (and what needs them):
-  /// how a saved case is rebuilt, and how the minimizer asks for a state in which less is lost. Null
-  /// where the model does not allow it. Valid until the next call of any member.
+  /// The state at `crash_point` that lacks exactly the `lost` micro-operations (and what needs
+  /// them): how a saved case is rebuilt, and how the minimizer asks for a state in which less is
+  /// lost. Null where the model does not allow it. Valid until the next call of any member.
   const CrashState* state_without(std::size_t crash_point, const std::vector<std::uint32_t>& lost);
 
   MicroOperationText describe(std::uint32_t micro_operation) const;

@@ -1,7 +1,8 @@
 // A directory tree in memory: what a crash leaves, what a trace predicts. Data is not copied: a
 // file's content is a list of pieces that point into a trace's bytes.
 //
-// Hard links: two entries may name one file. Unreachable files may be there; they count for nothing.
+// Hard links: two entries may name one file. Unreachable files may be there; they count for
+// nothing.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ namespace crashgate::harness {
 
 using faultinject::FileId;
 
-/// Bytes of a file at an offset; never empty. Pieces are sorted and disjoint; between them, and from
-/// the last one to the size, there are zeros (a hole). None reaches beyond the file's size.
+/// Bytes of a file at an offset; never empty. Pieces are sorted and disjoint; between them, and
+/// from the last one to the size, there are zeros (a hole). None reaches beyond the file's size.
 struct ContentPiece {
   std::uint64_t offset = 0;
   std::string_view bytes;  // of the trace that the tree was made from, which must outlive it
@@ -44,8 +45,8 @@ struct DirectoryTree {
 DirectoryTree tree_of(const faultinject::Trace& trace, const faultinject::Snapshot& snapshot);
 
 /// Equal for trees that no program can tell apart: names, types, modes, owners, targets, extended
-/// attributes, bytes, and which names are hard links of one file. Holes are zeros. FileIds, and what
-/// cannot be reached from the root, do not count. 64 bits.
+/// attributes, bytes, and which names are hard links of one file. Holes are zeros. FileIds, and
+/// what cannot be reached from the root, do not count. 64 bits.
 std::uint64_t hash_of(const DirectoryTree& tree);
 
 /// "": no difference (as by hash_of); else the first, in order of path: `data/x: 12 bytes, not 13`.
