@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "faultinject/call_logger.h"
 #include "faultinject/call_path.h"
 #include "faultinject/shim.h"
 #include "faultinject/transfer.h"
@@ -35,6 +36,8 @@ struct Arming {
 };
 Arming arming;
 std::atomic<bool> failure_points_ignored{false};
+// Set before the gate opens for recording.
+RecordingLog* recording = nullptr;
 SharedPage private_page;
 
 /// Some system calls are storage calls only for some arguments.
@@ -181,33 +184,30 @@ void sleep_for(std::uint64_t nanoseconds) {
   }
 }
 
-long carry_out(const RowInfo& row, Row id, const Arguments& arguments, const Decision& decision,
-               bool with_turns) {
+/// The call, disturbed as decided. Fatal: the process is to die before the call returns.
+Outcome carry_out(const RowInfo& row, Row id, const Arguments& arguments, const Decision& decision,
+                  bool with_turns) {
   switch (decision.injected) {
     case Injected::kNothing:
       break;
     case Injected::kError:
       // Linux frees the descriptor whatever close returns.
       if (id == Row::k_close) raw_syscall(row.number, arguments);
-      return -static_cast<long>(decision.argument);
+      return {-static_cast<long>(decision.argument)};
     case Injected::kShort:
       if (!carries_data(row)) break;
-      return transfer_at_most(row, arguments, decision.argument);
+      return {transfer_at_most(row, arguments, decision.argument)};
     case Injected::kDelay:
-      sleep_for(decision.argument);
-      break;
     case Injected::kKillBefore:
-      die();
+      break;  // done before the call
     case Injected::kKillMid: {
       std::uint64_t total = carries_data(row) ? transfer_size(row, arguments) : 0;
-      if (total >= 2) transfer_at_most(row, arguments, total / 2);
-      die();
+      return {total >= 2 ? transfer_at_most(row, arguments, total / 2) : -EINTR, true};
     }
     case Injected::kKillAfter:
-      perform(row, id, arguments, with_turns);
-      die();
+      return {perform(row, id, arguments, with_turns), true};
   }
-  return perform(row, id, arguments, with_turns);
+  return {perform(row, id, arguments, with_turns)};
 }
 
 }  // namespace
@@ -230,7 +230,14 @@ long intercept(Row row, Arguments arguments, bool from_library) {
     decision = ask_failure_points(info, arguments);
   }
   if (armed) record(info, row, arguments, decision);
-  long result = carry_out(info, row, arguments, decision, with_turns);
+  if (decision.injected == Injected::kKillBefore) die();
+  if (decision.injected == Injected::kDelay) sleep_for(decision.argument);
+  const auto make_call = [&] { return carry_out(info, row, arguments, decision, with_turns); };
+  const Outcome outcome = (gate & kRecordingBit) != 0
+                              ? log_call(*recording, row, arguments, Performance(make_call))
+                              : make_call();
+  if (outcome.fatal) die();
+  long result = outcome.result;
   if (from_library && decision.injected == Injected::kNothing && library_can_emulate(row, result)) {
     return kLeaveToLibrary;
   }
@@ -245,6 +252,20 @@ void arm(std::span<const Rule> rules, SharedPage* page, std::uint32_t process, b
   arming.process = process;
   arming.with_turns = with_turns;
   shim_gate.fetch_or(kArmedBit, std::memory_order_release);
+}
+
+RecordingLog* active_recording() {
+  return (shim_gate.load(std::memory_order_acquire) & kRecordingBit) != 0 ? recording : nullptr;
+}
+
+void start_recording(RecordingLog& log) {
+  stop_recording();
+  recording = &log;
+  shim_gate.fetch_or(kRecordingBit, std::memory_order_release);
+}
+
+void stop_recording() {
+  shim_gate.fetch_and(~kRecordingBit, std::memory_order_release);
 }
 
 void ignore_failure_points() {

@@ -77,10 +77,22 @@ void arm_from_environment() {
   arm(*rules, page, 0, false);
 }
 
+void record_from_environment() {
+  const char* path = std::getenv("CRASHGATE_RECORDING");
+  if (path == nullptr) return;
+  auto log = MappedLog::attach(path);
+  if (!log)
+    give_up(std::string("CRASHGATE_RECORDING: ") + path + ": " + std::strerror(log.error()));
+  RecordingLog* mapped = log->release();
+  LogLock(*mapped).note_attached();
+  start_recording(*mapped);
+}
+
 // After find_next_definitions. libfiu first: its start-up is not the program's work.
 __attribute__((constructor(102))) void wake_up() {
   obey_fiu_environment();
   arm_from_environment();
+  record_from_environment();
 }
 
 }  // namespace

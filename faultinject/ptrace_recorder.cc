@@ -351,15 +351,6 @@ class Tracer {
   Alarm grace_;
 };
 
-bool told_only_at_exit(const Trace& trace) {
-  bool told = false;
-  for (const TraceEvent& event : trace.events) {
-    if (event.kind == EventKind::kAcknowledgement) told = true;
-    if (event.kind == EventKind::kStorage && told) return false;
-  }
-  return told && trace.events.front().kind != EventKind::kAcknowledgement;
-}
-
 tl::expected<Recording, TraceError> record(const RecordOptions& options) {
   const std::unique_ptr<char, void (*)(void*)> real(realpath(options.directory.c_str(), nullptr),
                                                     std::free);

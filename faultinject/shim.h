@@ -2,18 +2,21 @@
 // preloaded.
 //
 // The shim defines open, write, rename and the rest of the syscall table in front of libc's. Idle,
-// each wrapper tests one atomic and calls through. Armed, each call is counted and recorded in the
-// page, waits for its turn where turns are on, and is disturbed as the rules say.
+// each wrapper tests one atomic and calls through. Armed, each call is counted and noted in the
+// page, waits for its turn where turns are on, and is disturbed as the rules say. Recording, each
+// call that changes the recorded tree, forces it to disk or tells the world something goes into a
+// log (recording_log.h).
 //
 // A preloaded shim arms itself from the environment: CRASHGATE_RULES (rules, one a line) and
 // CRASHGATE_PAGE (path of a file holding the SharedPage; without it counters are private to a
-// process). It also obeys FIU_ENABLE and FIU_CTRL_FIFO as fiu-run sets them, unless libfiu's own
+// process), and records itself into the log that CRASHGATE_RECORDING names. It also obeys FIU_ENABLE and FIU_CTRL_FIFO as fiu-run sets them, unless libfiu's own
 // fiu_run_preload.so is there to do so.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
+#include "faultinject/recording_log.h"
 #include "faultinject/rule.h"
 #include "faultinject/shared_page.h"
 
@@ -27,6 +30,13 @@ namespace crashgate::faultinject {
 void arm(std::span<const Rule> rules, SharedPage* page, std::uint32_t process, bool with_turns);
 /// Back to idle. Idempotent.
 void disarm();
+
+/// From here on this process's storage calls are recorded in `log`, which must outlive the
+/// recording; as the rules left them, where rules are armed too. Not async-signal-safe; call while
+/// no other thread makes storage calls. A forked child inherits the recording.
+void start_recording(RecordingLog& log);
+/// Idempotent.
+void stop_recording();
 
 /// From here on libfiu points do not act on this process. For a program that only hands its
 /// environment on to another

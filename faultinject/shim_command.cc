@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "faultinject/preload_directory.h"
 #include "faultinject/rule.h"
 #include "faultinject/shared_page.h"
 
@@ -21,7 +22,6 @@ namespace {
 constexpr int kBadUsage = 2;
 constexpr int kNotExecutable = 126;
 constexpr int kNotFound = 127;
-constexpr char kLibraryName[] = "libcrashgate_shim.so";
 
 tl::unexpected<ShimError> failure(std::string what, int error) {
   return tl::unexpected(ShimError{std::move(what) + ": " + std::strerror(error)});
@@ -44,54 +44,6 @@ tl::expected<std::string, ShimError> join_rules(std::span<const std::string> rul
   }
   return joined;
 }
-
-/// A directory of mode 0700 with the page's file in it, and a link to the shim where that is
-/// needed; all are removed at the end of its life.
-class PageDirectory {
- public:
-  PageDirectory() = default;
-  PageDirectory(const PageDirectory&) = delete;
-  PageDirectory& operator=(const PageDirectory&) = delete;
-  ~PageDirectory() {
-    if (directory_.empty()) return;
-    unlink(page_path().c_str());
-    unlink(link_path().c_str());
-    rmdir(directory_.c_str());
-  }
-
-  tl::expected<MappedPage, ShimError> create() {
-    const char* base = std::getenv("TMPDIR");
-    std::string pattern =
-        std::string(base != nullptr && *base == '/' ? base : "/tmp") + "/crashgate-shim.XXXXXX";
-    if (mkdtemp(pattern.data()) == nullptr)
-      return failure("cannot make a directory " + pattern, errno);
-    directory_ = pattern;
-    auto page = MappedPage::create(page_path().c_str());
-    if (!page) return failure("cannot make " + page_path(), page.error());
-    return std::move(*page);
-  }
-  std::string page_path() const { return directory_ + "/page"; }
-
-  /// A name of the library that LD_PRELOAD can carry, since it separates names by spaces and
-  /// colons.
-  tl::expected<std::string, ShimError> preloadable(const std::string& library) const {
-    constexpr const char* kSeparators = " :";
-    if (library.find_first_of(kSeparators) == std::string::npos) return library;
-    if (link_path().find_first_of(kSeparators) != std::string::npos) {
-      return tl::unexpected(
-          ShimError{"cannot preload from a path with a space or a colon: " + library});
-    }
-    if (symlink(library.c_str(), link_path().c_str()) != 0) {
-      return failure("cannot make " + link_path(), errno);
-    }
-    return link_path();
-  }
-
- private:
-  std::string link_path() const { return directory_ + "/" + kLibraryName; }
-
-  std::string directory_;
-};
 
 /// Holds back the signals that end a program, and SIGCHLD, so that they can be waited for; puts all
 /// back at the end.
@@ -134,11 +86,7 @@ class HeldSignals {
 
 std::vector<std::string> child_environment(const std::string& rules, const std::string& page,
                                            const std::string& library) {
-  std::string preload = "LD_PRELOAD=";
-  if (const char* existing = std::getenv("LD_PRELOAD"); existing != nullptr && *existing != '\0') {
-    preload += std::string(existing) + ":";
-  }
-  std::vector<std::string> environment = {preload + library, "CRASHGATE_RULES=" + rules,
+  std::vector<std::string> environment = {preload_variable(library), "CRASHGATE_RULES=" + rules,
                                           "CRASHGATE_PAGE=" + page};
   for (char** entry = environ; *entry != nullptr; ++entry) {
     std::string_view text = *entry;
@@ -206,12 +154,15 @@ tl::expected<ShimRun, ShimError> run_under_shim(std::span<const std::string> rul
   if (access(shim_library_path.c_str(), R_OK) != 0) return failure(shim_library_path, errno);
 
   HeldSignals signals;
-  PageDirectory directory;
-  auto page = directory.create();
-  if (!page) return tl::unexpected(page.error());
-  auto library = directory.preloadable(shim_library_path);
-  if (!library) return tl::unexpected(library.error());
-  auto environment = child_environment(*joined, directory.page_path(), *library);
+  const char* base = std::getenv("TMPDIR");
+  auto directory = PreloadDirectory::create(base != nullptr && *base == '/' ? base : "/tmp");
+  if (!directory) return tl::unexpected(ShimError{directory.error()});
+  const std::string page_path = directory->shared_file();
+  auto page = MappedPage::create(page_path.c_str());
+  if (!page) return failure("cannot make " + page_path, page.error());
+  auto library = directory->preloadable(shim_library_path);
+  if (!library) return tl::unexpected(ShimError{library.error()});
+  auto environment = child_environment(*joined, page_path, *library);
   auto child = start(program_and_arguments, environment, signals);
   if (!child) return tl::unexpected(child.error());
   int status = signals.wait_for(*child);
@@ -232,11 +183,11 @@ tl::expected<std::string, ShimError> find_shim_library() {
   if (error) return tl::unexpected(ShimError{"/proc/self/exe: " + error.message()});
   fs::path prefix = executable.parent_path().parent_path();
   for (const char* folder : {"lib", "lib/x86_64-linux-gnu", "lib64"}) {
-    fs::path candidate = prefix / folder / kLibraryName;
+    fs::path candidate = prefix / folder / kShimLibraryName;
     if (fs::exists(candidate, error)) return candidate.string();
   }
-  return tl::unexpected(ShimError{std::string(kLibraryName) + " is not under " + prefix.string() +
-                                  "/lib; CRASHGATE_SHIM can name it"});
+  return tl::unexpected(ShimError{std::string(kShimLibraryName) + " is not under " +
+                                  prefix.string() + "/lib; CRASHGATE_SHIM can name it"});
 }
 
 }  // namespace crashgate::faultinject

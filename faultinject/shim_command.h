@@ -11,6 +11,8 @@
 
 namespace crashgate::faultinject {
 
+inline constexpr char kShimLibraryName[] = "libcrashgate_shim.so";
+
 struct ShimRun {
   int exit_status = 0;         // the program's own, or 128 plus the signal that ended it
   bool kill_survived = false;  // a SIGKILL that a rule asked for did not end its process

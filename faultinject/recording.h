@@ -1,0 +1,43 @@
+// What is asked of a recorder of whole programs, and what it answers: the same for
+// ptrace_recorder.h and preload_recorder.h.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "faultinject/trace.h"
+
+namespace crashgate::faultinject {
+
+struct RecordOptions {
+  std::vector<std::string> command;  // argv; searched for in PATH
+  /// Absolute, there: the recorded tree, the program's working directory, and its CRASHGATE_DIR.
+  std::string directory;
+  std::vector<std::string> environment;   // "NAME=value", in addition to or in place of ours
+  std::vector<std::string> ignore_globs;  // see IgnoredPaths
+  bool terminal = false;                  // standard output is a terminal, not a pipe
+  int output_copy = -1;                   // gets a copy of standard output as it comes; -1: none
+  std::optional<std::chrono::milliseconds> time_limit;  // then all is killed
+};
+
+struct Recording {
+  Trace trace;
+  int exit_status = 0;  // where `signal` is 0
+  int signal = 0;       // that ended the program
+  bool timed_out = false;
+  /// Commands of processes that outlived the program, and were killed.
+  std::vector<std::string> left_behind;
+  /// Regular files outside the directory that were opened for writing: sorted, some dozens at most.
+  std::vector<std::string> written_outside;
+  bool more_written_outside = false;
+  /// Standard output, not a terminal, came after all storage events: acknowledgements that test
+  /// nothing.
+  bool output_only_at_exit = false;
+};
+
+/// Whether the acknowledgements of the trace come after all its storage events.
+bool told_only_at_exit(const Trace& trace);
+
+}  // namespace crashgate::faultinject
