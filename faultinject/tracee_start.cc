@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -80,6 +81,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     fail(Failure::kDescriptors, errno);
   }
   if (null > STDERR_FILENO) close(null);
+  if (options.fixed_addresses) personality(ADDR_NO_RANDOMIZE);
   if (const int error = install_syscall_filter(filter); error != 0) fail(Failure::kFilter, error);
   execvpe(arguments[0], arguments, variables);
   fail(Failure::kExec, errno);

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "faultinject/source_location.h"
 #include "tests/faultinject/trace_replay.h"
 
 namespace crashgate::faultinject {
@@ -106,7 +107,8 @@ INSTANTIATE_TEST_SUITE_P(, EveryMode,
                                          "output", "stdio", "raw", "processes", "contend",
                                          "exec_in_thread", "exit_while_writing", "leader_ends",
                                          "stopped", "interrupted", "waits", "private_mapping",
-                                         "uring", "failing", "listens", "chrooted", "beneath"),
+                                         "uring", "stacked", "failing", "listens", "chrooted",
+                                         "beneath"),
                          [](const auto& each) { return std::string(each.param); });
 
 TEST_F(PtraceRecorder, StartsFromWhatIsThere) {
@@ -269,6 +271,45 @@ TEST_F(PtraceRecorder, TakesWhatMsyncForcedFromTheFile) {
   EXPECT_EQ(recording.trace.data(barriers[0].data).substr(3999, 202),
             '\0' + std::string(200, 'm') + '\0');
   EXPECT_EQ(prediction_error(recording.trace), "");
+}
+
+TEST_F(PtraceRecorder, KnowsWhoCalled) {
+  options_.stacks = true;
+  for (const char* program : {CRASHGATE_PROBE_PATH, CRASHGATE_STATIC_PROBE_PATH}) {
+    const Recording recording = record({program, "stacked"});
+    EXPECT_EQ(prediction_error(recording.trace), "");
+    SourceLocator locator(recording.trace);
+    const auto barriers = of_row(recording.trace, Row::k_fsync);
+    ASSERT_EQ(barriers.size(), 3u);
+    for (const TraceEvent& barrier : barriers) {
+      const auto caller = locator.caller(barrier);
+      ASSERT_TRUE(caller.has_value());
+      EXPECT_EQ(caller->module, program);
+      EXPECT_NE(caller->function.find("store_record"), std::string::npos) << caller->function;
+      std::ifstream source(caller->file);
+      std::string line;
+      for (int i = 0; i < caller->line; ++i) std::getline(source, line);
+      EXPECT_NE(line.find("the line of the fsync"), std::string::npos) << caller->file << line;
+      // And who called that.
+      bool found = false;
+      for (std::uint64_t counter : barrier.stack) {
+        const auto frame = locator.locate(barrier, counter);
+        found |= frame && frame->function.find("commit_transaction") != std::string::npos;
+      }
+      EXPECT_TRUE(found);
+    }
+    // In the main thread of two processes alike.
+    EXPECT_EQ(barriers[0].stack[0], barriers[2].stack[0]);
+    // What is read back says the same.
+    const std::string path = base_ + "/a.trace";
+    ASSERT_TRUE(write_trace(recording.trace, path).has_value());
+    const auto read = read_trace(path);
+    ASSERT_TRUE(read.has_value());
+    SourceLocator again(*read);
+    const auto& last = read->events.back();
+    ASSERT_TRUE(again.caller(last).has_value());
+    EXPECT_EQ(again.caller(last)->line, locator.caller(recording.trace.events.back())->line);
+  }
 }
 
 TEST_F(PtraceRecorder, LeavesOutWhatIsIgnored) {

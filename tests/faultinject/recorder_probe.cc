@@ -560,6 +560,27 @@ void listens() {
   CHECK(unlink("socket") == 0);
 }
 
+[[gnu::noinline]] void store_record(int fd) {
+  put(fd, "record");
+  CHECK(fsync(fd) == 0);  // the line of the fsync
+  asm volatile("");       // no tail call
+}
+[[gnu::noinline]] void commit_transaction(int fd) {
+  store_record(fd);
+  asm volatile("");
+}
+/// In a program, in a thread, in a child.
+void stacked() {
+  const int fd = make("f");
+  commit_transaction(fd);
+  std::thread(commit_transaction, fd).join();
+  if (fork() == 0) {
+    commit_transaction(fd);
+    _exit(0);
+  }
+  wait_for_all();
+}
+
 /// A system call as a 32-bit program makes it.
 void foreign() {
   long result;
@@ -598,6 +619,7 @@ void beneath() {
 }
 
 const std::map<std::string, void (*)()> modes = {
+    {"stacked", stacked},
     {"foreign", foreign},
     {"chrooted", chrooted},
     {"beneath", beneath},
