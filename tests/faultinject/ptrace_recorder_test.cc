@@ -298,8 +298,8 @@ TEST_F(PtraceRecorder, KnowsWhoCalled) {
       }
       EXPECT_TRUE(found);
     }
-    // In the main thread of two processes alike.
-    EXPECT_EQ(barriers[0].stack[0], barriers[2].stack[0]);
+    // The same in every process; but for the C library, which has one way for programs with threads.
+    EXPECT_EQ(barriers[0].stack.at(1), barriers[2].stack.at(1));
     // What is read back says the same.
     const std::string path = base_ + "/a.trace";
     ASSERT_TRUE(write_trace(recording.trace, path).has_value());
