@@ -31,6 +31,7 @@
 #include <unordered_map>
 
 #include "faultinject/call_recorder.h"
+#include "faultinject/stack_reader.h"
 #include "faultinject/syscall_filter.h"
 #include "faultinject/tracee_start.h"
 
@@ -112,7 +113,9 @@ std::string command_of(pid_t process) {
 
 class Tracer {
  public:
-  Tracer(CallRecorder& calls, Recording& recording) : calls_(calls), recording_(recording) {}
+  /// `stacks`: null where none are wanted.
+  Tracer(CallRecorder& calls, Recording& recording, StackReader* stacks)
+      : calls_(calls), recording_(recording), stacks_(stacks) {}
   ~Tracer() {
     kill_all();
     while (!threads_.empty()) {
@@ -203,7 +206,11 @@ class Tracer {
       case PTRACE_EVENT_VFORK:
       case PTRACE_EVENT_CLONE: {
         unsigned long child = 0;
-        if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0) {
+        siginfo_t state;
+        // Its death may have been told already.
+        if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0 &&
+            waitid(P_PID, static_cast<id_t>(child), &state,
+                   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0) {
           thread(static_cast<pid_t>(child));
         }
         resume(threads_.at(pid));
@@ -252,7 +259,12 @@ class Tracer {
 
   void begin(Thread& stopped) {
     const auto course = calls_.begin(stopped.tracee, *stopped.call);
-    if (course == CallRecorder::Course::kPass) stopped.call.reset();
+    if (course == CallRecorder::Course::kPass) {
+      stopped.call.reset();
+    } else if (stacks_ != nullptr) {
+      stopped.call->event.stack =
+          stacks_->read(stopped.tracee, stopped.process, stopped.call->event.begin);
+    }
     if (course == CallRecorder::Course::kAlone) turn_ = stopped.tracee.thread();
     resume(stopped);
   }
@@ -314,6 +326,7 @@ class Tracer {
     stopped.call.reset();
     stopped.waits_for_turn = false;
     stopped.tracee = Tracee(pid, pid);
+    if (stacks_ != nullptr) stacks_->forget(pid);
     resume(stopped);
     give_up_turn(pid);
   }
@@ -323,7 +336,10 @@ class Tracer {
     if (gone == threads_.end()) return;
     const pid_t process = gone->second.tracee.process();
     threads_.erase(gone);
-    if (pid == process) process_numbers_.erase(process);
+    if (pid == process) {
+      process_numbers_.erase(process);
+      if (stacks_ != nullptr) stacks_->forget(pid);
+    }
     give_up_turn(pid);
     if (pid != program_) return;
     if (WIFSIGNALED(status)) recording_.signal = WTERMSIG(status);
@@ -334,6 +350,7 @@ class Tracer {
 
   CallRecorder& calls_;
   Recording& recording_;
+  StackReader* stacks_;
   pid_t program_ = 0;
   std::unordered_map<pid_t, Thread> threads_;
   std::unordered_map<pid_t, std::uint32_t> process_numbers_;
@@ -376,9 +393,10 @@ tl::expected<Recording, TraceError> record(const RecordOptions& options) {
   environment.push_back("CRASHGATE_DIR=" + options.directory);
   CallRecorder calls(trace, {real.get(), root.st_dev, ignored, numbering}, **output);
   {
-    Tracer tracer(calls, recording);
-    const auto program =
-        start_traced({options.command, environment, options.directory, (*output)->program_end()});
+    StackReader stacks(trace.code);
+    Tracer tracer(calls, recording, options.stacks ? &stacks : nullptr);
+    const auto program = start_traced({options.command, environment, options.directory,
+                                       (*output)->program_end(), options.stacks});
     if (!program) return tl::unexpected(program.error());
     tracer.run(*program, options.time_limit);
   }

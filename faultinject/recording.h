@@ -20,6 +20,7 @@ struct RecordOptions {
   bool terminal = false;                  // standard output is a terminal, not a pipe
   int output_copy = -1;                   // gets a copy of standard output as it comes; -1: none
   std::optional<std::chrono::milliseconds> time_limit;  // then all is killed
+  bool stacks = false;                                  // of every event (the ptrace recorder only)
 };
 
 struct Recording {

@@ -236,6 +236,14 @@ void transfer_trace(Stream& stream, T& trace) {
   stream.list(trace.blind_spots, [&](auto& line) { stream.text(line); });
   transfer_snapshot(stream, trace.initial);
   stream.list(trace.events, [&](auto& event) { transfer_event(stream, event); });
+  stream.list(trace.code, [&](auto& mapping) {
+    stream.number(mapping.process);
+    stream.number(mapping.since);
+    stream.number(mapping.start);
+    stream.number(mapping.end);
+    stream.number(mapping.offset);
+    stream.text(mapping.path);
+  });
   transfer_snapshot(stream, trace.final);
 }
 

@@ -91,7 +91,9 @@ struct TraceEvent {
   std::uint32_t gid = 0;
   std::string text;
   DataRef data;
-  std::vector<std::uint64_t> stack;  // program counters, the caller's first; empty: not recorded
+  /// Program counters, innermost first: that of the system call, then of each call that led to it.
+  /// Empty: not recorded. Trace::code says what they mean.
+  std::vector<std::uint64_t> stack;
 };
 
 /// A stretch of a file that is no hole. Sorted, disjoint.
@@ -118,6 +120,16 @@ struct Snapshot {
   std::vector<SnapshotFile> files;
 };
 
+/// A stretch of a process's code and the file that it came from.
+struct CodeMapping {
+  std::uint32_t process = 0;
+  std::uint64_t since = 0;  // stamp; a later one of the same addresses and process replaces it
+  std::uint64_t start = 0;  // addresses
+  std::uint64_t end = 0;
+  std::uint64_t offset = 0;  // of `start` in the file
+  std::string path;
+};
+
 struct Trace {
   std::string recorder;              // "ptrace", "preload"
   std::string directory;             // absolute path of the recorded tree
@@ -127,6 +139,7 @@ struct Trace {
   std::vector<std::string> blind_spots;
   Snapshot initial;
   std::vector<TraceEvent> events;  // in order of effect
+  std::vector<CodeMapping> code;   // for stacks; `since` ascends
   Snapshot final;
   std::string bytes;  // all data
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -66,7 +67,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     [[maybe_unused]] const ssize_t written = write(report, &failure, sizeof failure);
     _exit(1);
   };
-  setsid();
+  setpgid(0, 0);  // "kill 0" is common in scripts, and must not reach us
   for (int number = 1; number < NSIG; ++number) {
     if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
   }
@@ -80,6 +81,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     fail(Failure::kDescriptors, errno);
   }
   if (null > STDERR_FILENO) close(null);
+  if (options.fixed_addresses) personality(ADDR_NO_RANDOMIZE);
   if (const int error = install_syscall_filter(filter); error != 0) fail(Failure::kFilter, error);
   execvpe(arguments[0], arguments, variables);
   fail(Failure::kExec, errno);

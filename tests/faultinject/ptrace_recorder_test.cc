@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
+#include "faultinject/source_location.h"
 #include "tests/faultinject/trace_replay.h"
 
 namespace crashgate::faultinject {
@@ -22,9 +24,10 @@ namespace fs = std::filesystem;
 class PtraceRecorder : public testing::Test {
  protected:
   void SetUp() override {
-    char name[] = "/dev/shm/recorder_test.XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    base_ = name;
+    // Where a file system gives inode numbers out again at once (ext4), more can go wrong.
+    const char* place = std::getenv("CRASHGATE_TMPDIR");
+    base_ = std::string(place != nullptr ? place : "/dev/shm") + "/recorder_test.XXXXXX";
+    ASSERT_NE(mkdtemp(base_.data()), nullptr);
     ASSERT_TRUE(fs::create_directory(base_ + "/tree"));
     ASSERT_TRUE(fs::create_directory(base_ + "/outside"));
     options_.directory = base_ + "/tree";
@@ -104,7 +107,8 @@ INSTANTIATE_TEST_SUITE_P(, EveryMode,
                                          "output", "stdio", "raw", "processes", "contend",
                                          "exec_in_thread", "exit_while_writing", "leader_ends",
                                          "stopped", "interrupted", "waits", "private_mapping",
-                                         "uring", "failing", "listens"),
+                                         "uring", "stacked", "failing", "listens", "chrooted",
+                                         "beneath"),
                          [](const auto& each) { return std::string(each.param); });
 
 TEST_F(PtraceRecorder, StartsFromWhatIsThere) {
@@ -250,6 +254,12 @@ TEST_F(PtraceRecorder, SaysWhatItCannotModel) {
   options_.environment.push_back("MAKE_WRITABLE=1");
   EXPECT_EQ(reason("made_writable"), "a shared mapping of a file, made writable");
   EXPECT_EQ(reason("aio"), "an asynchronous write or sync (AIO)");
+  const std::string foreign = reason("foreign");
+  std::ifstream said(options_.directory + "/f");
+  if (said.peek() == 'a') {
+    EXPECT_EQ(foreign,
+              "system calls of another architecture (a 32-bit or x32 program): recorder_probe");
+  }
   EXPECT_EQ(reason("moved_in"), "\"in\" was moved into the tree, from outside or ignored");
 }
 
@@ -261,6 +271,45 @@ TEST_F(PtraceRecorder, TakesWhatMsyncForcedFromTheFile) {
   EXPECT_EQ(recording.trace.data(barriers[0].data).substr(3999, 202),
             '\0' + std::string(200, 'm') + '\0');
   EXPECT_EQ(prediction_error(recording.trace), "");
+}
+
+TEST_F(PtraceRecorder, KnowsWhoCalled) {
+  options_.stacks = true;
+  for (const char* program : {CRASHGATE_PROBE_PATH, CRASHGATE_STATIC_PROBE_PATH}) {
+    const Recording recording = record({program, "stacked"});
+    EXPECT_EQ(prediction_error(recording.trace), "");
+    SourceLocator locator(recording.trace);
+    const auto barriers = of_row(recording.trace, Row::k_fsync);
+    ASSERT_EQ(barriers.size(), 3u);
+    for (const TraceEvent& barrier : barriers) {
+      const auto caller = locator.caller(barrier);
+      ASSERT_TRUE(caller.has_value());
+      EXPECT_EQ(caller->module, program);
+      EXPECT_NE(caller->function.find("store_record"), std::string::npos) << caller->function;
+      std::ifstream source(caller->file);
+      std::string line;
+      for (int i = 0; i < caller->line; ++i) std::getline(source, line);
+      EXPECT_NE(line.find("the line of the fsync"), std::string::npos) << caller->file << line;
+      // And who called that.
+      bool found = false;
+      for (std::uint64_t counter : barrier.stack) {
+        const auto frame = locator.locate(barrier, counter);
+        found |= frame && frame->function.find("commit_transaction") != std::string::npos;
+      }
+      EXPECT_TRUE(found);
+    }
+    // The same in every process; but for the C library, which has one way for programs with threads.
+    EXPECT_EQ(barriers[0].stack.at(1), barriers[2].stack.at(1));
+    // What is read back says the same.
+    const std::string path = base_ + "/a.trace";
+    ASSERT_TRUE(write_trace(recording.trace, path).has_value());
+    const auto read = read_trace(path);
+    ASSERT_TRUE(read.has_value());
+    SourceLocator again(*read);
+    const auto& last = read->events.back();
+    ASSERT_TRUE(again.caller(last).has_value());
+    EXPECT_EQ(again.caller(last)->line, locator.caller(recording.trace.events.back())->line);
+  }
 }
 
 TEST_F(PtraceRecorder, LeavesOutWhatIsIgnored) {
