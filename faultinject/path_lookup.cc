@@ -1,6 +1,7 @@
 #include "faultinject/path_lookup.h"
 
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -21,12 +22,25 @@ bool is_proc_link(const struct stat& link) {
 
 }  // namespace
 
-bool stat_descriptor(long fd, struct stat& status) {
-  return !is_error(raw_syscall(SYS_fstat, {fd, as_argument(&status)}));
+long stat_path(int directory, const char* path, int flags, struct stat& status) {
+  struct statx found;
+  constexpr unsigned kWanted =
+      STATX_TYPE | STATX_MODE | STATX_UID | STATX_GID | STATX_INO | STATX_SIZE;
+  const long result =
+      raw_syscall(SYS_statx, {directory, as_argument(path), flags, kWanted, as_argument(&found)});
+  if (is_error(result)) return result;
+  status = {};
+  status.st_dev = makedev(found.stx_dev_major, found.stx_dev_minor);
+  status.st_ino = found.stx_ino;
+  status.st_mode = found.stx_mode;
+  status.st_uid = found.stx_uid;
+  status.st_gid = found.stx_gid;
+  status.st_size = static_cast<off_t>(found.stx_size);
+  return 0;
 }
 
-long stat_path(int directory, const char* path, int flags, struct stat& status) {
-  return raw_syscall(SYS_newfstatat, {directory, as_argument(path), as_argument(&status), flags});
+bool stat_descriptor(long fd, struct stat& status) {
+  return fd >= 0 && !is_error(stat_path(static_cast<int>(fd), "", AT_EMPTY_PATH, status));
 }
 
 bool is_readable(const void* text) {

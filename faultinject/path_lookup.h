@@ -18,8 +18,10 @@ inline long as_argument(const void* pointer) {
   return reinterpret_cast<long>(pointer);
 }
 
+/// Device, inode, mode, owner and size: by statx, since asking for times would make the file system
+/// take finer ones from then on, which the program might notice, and which costs.
 bool stat_descriptor(long fd, struct stat& status);
-/// As fstatat; 0 or -errno.
+/// As fstatat, the same fields; 0 or -errno.
 long stat_path(int directory, const char* path, int flags, struct stat& status);
 /// Whether the kernel can read a string there.
 bool is_readable(const void* text);
