@@ -1,6 +1,7 @@
 #include "faultinject/call_recorder.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -147,12 +148,17 @@ std::optional<ResolvedPath> CallRecorder::path_argument(Tracee& tracee, const Pe
                                                         bool follow) const {
   const RowInfo& row = row_info(call.event.row);
   const std::size_t at = find_role(row, path);
-  const auto text = tracee.read_string(call.arguments[at]);
+  auto text = tracee.read_string(call.arguments[at]);
   if (!text) return std::nullopt;
   const std::size_t directory_at = find_role(row, directory);
   const int base = directory_at < kMaxArguments && directory_at + 1 == at
                        ? static_cast<int>(call.arguments[directory_at])
                        : AT_FDCWD;
+  if (call.event.row == Row::k_openat2) {
+    open_how how = {};
+    if (!tracee.read_memory(call.arguments[2], &how, sizeof how)) return std::nullopt;
+    if (how.resolve & RESOLVE_IN_ROOT) text->insert(0, "./");
+  }
   if (!text->empty()) return tracee.resolve(base, *text, follow);
   // Without AT_EMPTY_PATH the call fails, and nothing comes of this.
   if (base == AT_FDCWD) return tracee.resolve(base, ".", follow);

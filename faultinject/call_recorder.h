@@ -111,8 +111,10 @@ class CallRecorder {
   NameRef name_of(const ResolvedPath& path) const;
   void note_written_outside(int fd);
   Course unmodelled(PendingCall& call, std::string text) const;
+  Course unfollowed(PendingCall& call) const;
 
-  std::optional<DataRef> capture(FileId id, int fd, std::uint64_t offset, std::uint64_t count);
+  std::optional<DataRef> capture(FileId id, int fd, int flags, std::uint64_t offset,
+                                 std::uint64_t count);
   void emit(PendingCall& call, std::int64_t result, bool returned);
 
   Trace& trace_;

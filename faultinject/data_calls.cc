@@ -36,6 +36,21 @@ bool may_wait(const struct stat& status) {
   return !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode);
 }
 
+/// Data comes in such numbers that the kernel's work for each new page of 4 KiB would cost as much
+/// as reading what goes into it: it gets large ones.
+void make_room(std::string& bytes, std::size_t more) {
+  if (bytes.capacity() - bytes.size() >= more) return;
+  constexpr std::uintptr_t kLargePage = 2u << 20;
+  std::string larger;
+  larger.reserve(std::max({2 * bytes.capacity(), bytes.size() + more, 8 * kLargePage}));
+  const auto start = reinterpret_cast<std::uintptr_t>(larger.data());
+  const std::uintptr_t aligned = (start + kLargePage - 1) & ~(kLargePage - 1);
+  const std::uintptr_t end = (start + larger.capacity()) & ~(kLargePage - 1);
+  madvise(reinterpret_cast<void*>(aligned), end - aligned, MADV_HUGEPAGE);
+  larger += bytes;
+  bytes.swap(larger);
+}
+
 struct FileMapping {
   std::uint64_t start = 0;  // addresses
   std::uint64_t end = 0;
@@ -80,14 +95,13 @@ std::vector<FileMapping> shared_mappings(const Tracee& tracee, std::uint64_t add
 
 }  // namespace
 
-/// Bytes of a file, read through `fd` or, where that cannot read, through a descriptor that is
-/// opened by it and kept for the next time.
-std::optional<DataRef> CallRecorder::capture(FileId id, int fd, std::uint64_t offset,
+/// Bytes of a file, read through `fd`, which has these `flags`, or, where that cannot read, through
+/// a descriptor that is opened by it and kept for the next time.
+std::optional<DataRef> CallRecorder::capture(FileId id, int fd, int flags, std::uint64_t offset,
                                              std::uint64_t count) {
   constexpr std::size_t kMostReaders = 64;
   DataRef ref{trace_.bytes.size(), 0};
   if (count == 0) return ref;
-  const int flags = fcntl(fd, F_GETFL);
   int reader = fd;
   if ((flags & O_ACCMODE) != O_RDWR || (flags & (O_PATH | O_DIRECT)) != 0) {
     if (readers_.size() >= kMostReaders && !readers_.contains(id)) readers_.clear();
@@ -98,6 +112,7 @@ std::optional<DataRef> CallRecorder::capture(FileId id, int fd, std::uint64_t of
     }
     reader = kept.get();
   }
+  make_room(trace_.bytes, count);
   trace_.bytes.resize(ref.position + count);
   while (ref.length < count) {
     const ssize_t got = pread(reader, trace_.bytes.data() + ref.position + ref.length,
@@ -231,7 +246,8 @@ CallRecorder::Course CallRecorder::begin_resize(Tracee& tracee, PendingCall& cal
   std::optional<struct stat> status;
   if (event.row == Row::k_truncate) {
     auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, true);
-    if (path) status = path->target;
+    if (!path) return unfollowed(call);
+    status = path->target;
   } else if (auto file = tracee.open_file(descriptor_argument(call))) {
     status = file->status;
   }
@@ -308,7 +324,8 @@ bool CallRecorder::finish_write(Tracee& tracee, PendingCall& call, std::uint64_t
     const auto position = tracee.position(descriptor_argument(call), *call.file);
     event.offset = position.value_or(count) - count;
   }
-  if (auto data = capture(event.file, fd, event.offset, count)) {
+  if (auto data = capture(event.file, fd, call.file->duplicate ? call.file->flags : O_PATH,
+                          event.offset, count)) {
     event.data = *data;
   } else {
     event.kind = EventKind::kUnmodelled;
@@ -354,7 +371,7 @@ void CallRecorder::finish_memory_sync(Tracee& tracee, PendingCall& call, std::in
     part.event.offset = mapping.offset + (start - mapping.start);
     const std::uint64_t last = std::min(size, part.event.offset + (end - start));
     const std::uint64_t count = last > part.event.offset ? last - part.event.offset : 0;
-    if (auto data = capture(id, mapping.file.get(), part.event.offset, count)) {
+    if (auto data = capture(id, mapping.file.get(), O_PATH, part.event.offset, count)) {
       part.event.data = *data;
     }
     emit(part, result, returned);

@@ -34,6 +34,8 @@ void describe_made(TraceEvent& event, const struct stat& status) {
   event.gid = status.st_gid;
 }
 
+constexpr const char* kUnfollowed = "a path that could not be followed";
+
 bool is_directory(const ResolvedPath& path) {
   return path.target && S_ISDIR(path.target->st_mode);
 }
@@ -55,7 +57,7 @@ CallRecorder::Course CallRecorder::begin_open(Tracee& tracee, PendingCall& call)
       is_temporary || ((*flags & O_NOFOLLOW) == 0 && (!creates || (*flags & O_EXCL) == 0));
   if (!creates && !is_temporary && !writes && (*flags & O_TRUNC) == 0) return Course::kPass;
   auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, follow);
-  if (!path) return Course::kPass;
+  if (!path) return unfollowed(call);
   event.flags = static_cast<std::uint64_t>(*flags);
 
   if (is_temporary) {
@@ -70,6 +72,7 @@ CallRecorder::Course CallRecorder::begin_open(Tracee& tracee, PendingCall& call)
     if (!creates || !path->parent) return Course::kPass;
     event.created = true;
     event.name = name_of(*path);
+    call.path = std::move(*path);
     return Course::kAlone;
   }
   if (!S_ISREG(path->target->st_mode)) return Course::kPass;  // may wait: a FIFO, a terminal
@@ -94,6 +97,16 @@ bool CallRecorder::finish_open(Tracee& tracee, PendingCall& call, std::int64_t r
   TraceEvent& event = call.event;
   const auto file = tracee.open_file(static_cast<int>(result));
   if (!file) return false;
+  bool as_expected = !event.truncated || tree_.numbering.find(file->status) == event.file;
+  if (event.created && call.path.parent) {
+    const auto found = call.path.look();
+    as_expected =
+        found && found->st_ino == file->status.st_ino && found->st_dev == file->status.st_dev;
+  }
+  if (!as_expected) {
+    unmodelled(call, kUnfollowed);
+    return true;
+  }
   if (call.place != Place::kInside) {
     if (event.created) tree_.numbering.forget(file->status);
     if (call.place == Place::kOutside && S_ISREG(file->status.st_mode)) {
@@ -108,11 +121,18 @@ bool CallRecorder::finish_open(Tracee& tracee, PendingCall& call, std::int64_t r
   return true;
 }
 
+/// A path that leads nowhere for us. If it does for the program too, the call fails and this is
+/// forgotten.
+CallRecorder::Course CallRecorder::unfollowed(PendingCall& call) const {
+  return unmodelled(call, kUnfollowed);
+}
+
 /// mkdir, mknod, symlink and their likes.
 CallRecorder::Course CallRecorder::begin_making(Tracee& tracee, PendingCall& call) {
   TraceEvent& event = call.event;
   auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
-  if (!path || path->target || !path->parent) return Course::kPass;
+  if (!path) return unfollowed(call);
+  if (path->target || !path->parent) return Course::kPass;
   call.place = place_of(*path);
   event.created = true;
   event.name = name_of(*path);
@@ -130,7 +150,10 @@ bool CallRecorder::finish_making(PendingCall& call) {
   TraceEvent& event = call.event;
   if (!event.created) return true;
   const auto status = call.path.look();
-  if (!status) return false;
+  if (!status) {
+    unmodelled(call, kUnfollowed);
+    return true;
+  }
   if (call.place != Place::kInside) {
     tree_.numbering.forget(*status);
     return false;
@@ -145,7 +168,8 @@ CallRecorder::Course CallRecorder::begin_link(Tracee& tracee, PendingCall& call)
   const bool follow = event.row == Row::k_linkat && (call.arguments[4] & AT_SYMLINK_FOLLOW) != 0;
   const auto from = path_argument(tracee, call, Role::kDirectory, Role::kPath, follow);
   const auto to = path_argument(tracee, call, Role::kDirectory2, Role::kPath2, false);
-  if (!from || !from->target || !to || !to->parent || to->target) return Course::kPass;
+  if (!from || !to) return unfollowed(call);
+  if (!from->target || !to->parent || to->target) return Course::kPass;
   if (place_of(*to) != Place::kInside) return Course::kPass;
   if (from->parent) event.name = name_of(*from);
   event.name2 = name_of(*to);
@@ -159,7 +183,8 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
   TraceEvent& event = call.event;
   const auto from = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
   const auto to = path_argument(tracee, call, Role::kDirectory2, Role::kPath2, false);
-  if (!from || !from->target || !from->parent || !to || !to->parent) return Course::kPass;
+  if (!from || !to) return unfollowed(call);
+  if (!from->target || !from->parent || !to->parent) return Course::kPass;
   if (event.row == Row::k_renameat2) event.flags = call.arguments[4];
   const bool exchanges = (event.flags & RENAME_EXCHANGE) != 0;
   const bool from_inside = place_of(*from) == Place::kInside;
@@ -193,7 +218,8 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
 CallRecorder::Course CallRecorder::begin_removal(Tracee& tracee, PendingCall& call) {
   TraceEvent& event = call.event;
   const auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
-  if (!path || !path->target || !path->parent) return Course::kPass;
+  if (!path) return unfollowed(call);
+  if (!path->target || !path->parent) return Course::kPass;
   event.file = tree_.numbering.find(*path->target);
   if (event.file == kRootFile) return unmodelled(call, "the recorded directory itself was removed");
   if (place_of(*path) != Place::kInside || S_ISSOCK(path->target->st_mode)) return Course::kPass;
@@ -223,7 +249,8 @@ CallRecorder::Course CallRecorder::begin_attribute(Tracee& tracee, PendingCall& 
         flags_at < kMaxArguments && (call.arguments[flags_at] & AT_SYMLINK_NOFOLLOW) != 0;
     auto path =
         path_argument(tracee, call, Role::kDirectory, Role::kPath, !is_link_call && !says_so);
-    if (!path || !path->target) return Course::kPass;
+    if (!path) return unfollowed(call);
+    if (!path->target) return Course::kPass;
     call.path = std::move(*path);
   } else {
     auto file =

@@ -157,4 +157,7 @@ tl::expected<Trace, TraceError> read_trace(const std::string& path);
 /// the time of the event, as far as the trace knows them.
 std::string describe_event(const Trace& trace, std::size_t index);
 
+/// The path, relative to the tree, that an event is about; of two names the new one. Empty: none.
+std::string event_path(const Trace& trace, std::size_t index);
+
 }  // namespace crashgate::faultinject

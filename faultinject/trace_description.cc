@@ -160,15 +160,28 @@ std::string storage_text(const TraceEvent& event, const Names& names) {
   }
 }
 
+Names names_at(const Trace& trace, std::size_t index) {
+  Names names(trace.initial);
+  for (std::size_t i = 0; i < index; ++i) names.apply(trace.events[i]);
+  // A file's own creation names it; a name that goes is still there.
+  if (trace.events[index].created) names.apply(trace.events[index]);
+  return names;
+}
+
 }  // namespace
+
+std::string event_path(const Trace& trace, std::size_t index) {
+  const TraceEvent& event = trace.events[index];
+  const Names names = names_at(trace, index);
+  if (!event.name2.name.empty()) return names.path(event.name2);
+  if (!event.name.name.empty()) return names.path(event.name);
+  return event.file == kNoFile ? "" : names.path(event.file);
+}
 
 std::string describe_event(const Trace& trace, std::size_t index) {
   constexpr std::size_t kQuotedBytes = 40;
   const TraceEvent& event = trace.events[index];
-  Names names(trace.initial);
-  for (std::size_t i = 0; i < index; ++i) names.apply(trace.events[i]);
-  // A file's own creation names it; a name that goes is still there.
-  if (event.created) names.apply(event);
+  const Names names = names_at(trace, index);
 
   std::string line = std::to_string(index) + "  " + std::to_string(event.process) + "/" +
                      std::to_string(event.thread) + "  ";

@@ -59,6 +59,21 @@ Result<UniqueFd> open_by_components(int base, std::string_view path, int flags) 
   return directory;
 }
 
+// Opens one directory, making it where it is missing. Again where mkdirat found the name taken, and
+// the object that had taken it is gone by the time of the open.
+Result<UniqueFd> open_or_make(int base, const std::string& name) {
+  constexpr int kAttempts = 16;
+  auto directory = open_directory(base, name, DirectoryUse::kRead);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (directory || directory.error().code != ErrorCode::kNotFound) break;
+    if (auto made = make_directory(base, name); !made) {
+      return tl::unexpected(std::move(made).error());
+    }
+    directory = open_directory(base, name, DirectoryUse::kRead);
+  }
+  return directory;
+}
+
 }  // namespace
 
 Result<UniqueFd> open_directory(int base, std::string_view path, DirectoryUse use) {
@@ -83,13 +98,7 @@ Result<UniqueFd> make_durable_directory(int root, std::string_view path) {
   while (directory && !rest.empty()) {
     const auto holder = path.substr(0, path.size() - rest.size());
     const std::string name(take_component(rest));
-    auto child = open_directory(directory->get(), name, DirectoryUse::kRead);
-    if (!child && child.error().code == ErrorCode::kNotFound) {
-      if (auto made = make_directory(directory->get(), name); !made) {
-        return tl::unexpected(std::move(made).error());
-      }
-      child = open_directory(directory->get(), name, DirectoryUse::kRead);
-    }
+    auto child = open_or_make(directory->get(), name);
     if (!child) {
       child.error().path = path.substr(0, holder.size() + name.size());
       return child;

@@ -211,7 +211,8 @@ Result<std::string> LocalFileStore::get_range(std::string_view key, std::uint64_
 
 // The order of calls: openat2 of the directory; fstatat; unlinkat; fsync of the directory, also
 // where the key was absent: another's removal may not be durable yet. Where the directory itself is
-// missing, that of the deepest one there is.
+// missing, that of the deepest one there is. Between fstatat and unlinkat the object may go
+// (ENOENT) and a directory take its name (EISDIR): then it was another that removed it.
 Result<void> LocalFileStore::remove(std::string_view key) const {
   return run("remove", key, [&]() -> Result<void> {
     const auto parts = parse_key(key);
@@ -229,7 +230,7 @@ Result<void> LocalFileStore::remove(std::string_view key) const {
     if (*occupant == Occupant::kForeign) return not_an_object();
     if (*occupant != Occupant::kObject) return sync_descriptor(directory);
     if (::unlinkat(directory, parts->name.c_str(), 0) != 0) {
-      if (errno != ENOENT) return failure(errno, "unlinkat");
+      if (errno != ENOENT && errno != EISDIR) return failure(errno, "unlinkat");
       return sync_descriptor(directory);
     }
     return sync_change(directory);

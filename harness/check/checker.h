@@ -1,10 +1,15 @@
 // Runs somebody's checker on a crash state, and says what it answered.
 //
-// The checker runs in a process group, and where the machine allows it in a process-id namespace,
-// of its own: when the answer is there, all that it started is dead. Its working directory and
-// CRASHGATE_DIR are the state's directory; CRASHGATE_STDOUT names the file of acknowledgements.
-// Standard output and error are captured (the last 64 KiB of each). Not thread-safe; a Checker
-// reaps only its own children.
+// The checker runs in a process group of its own, and what it leaves behind becomes our child,
+// however it was detached: when the answer is there, all that it started is dead. (Not in a
+// process-id namespace: there it would be process 1, which no signal kills, abort() included.) Its
+// working directory and CRASHGATE_DIR are the state's directory; CRASHGATE_STDOUT names the file of
+// acknowledgements. Standard input is /dev/null; standard output and error are captured (the last
+// 64 KiB of each).
+//
+// Not thread-safe: while check() runs, no other thread may start processes, since they would be
+// taken for strays. Children that were there before are left alone. The process becomes a
+// subreaper.
 #pragma once
 
 #include <chrono>
@@ -24,19 +29,20 @@ struct CheckerOptions {
 
 enum class Answer : std::uint8_t { kAccepted, kRejected, kHung, kBroken };
 
-/// kBroken: the checker could not be run at all (not found, not executable; a loop that ended or
-/// answered nonsense). `reason`: the last line of standard error; else "exit status 3", "killed by
-/// SIGSEGV", "no answer within 10 s".
+/// kBroken: the checker could not be run at all (not found, not executable: exit status 126 or 127,
+/// the shell's too; a loop that ended or answered nonsense). `reason`: the last line of standard
+/// error that is not blank; else "exit status 3", "killed by SIGSEGV", "no answer within 10 s".
 struct CheckerAnswer {
   Answer answer = Answer::kBroken;
-  std::string reason;
-  std::string output;  // what it printed, both streams
+  std::string reason;  // empty where accepted
+  std::string output;  // what it printed, standard output first
 };
 
 /// The loop protocol: for each state crashgate writes one line, `DIRECTORY<TAB>STDOUT_FILE\n`, to
 /// the checker's standard input; the checker answers with one line on standard output: `ok`, or
 /// anything else, which is the reason for rejecting the state. It ends when its standard input
-/// does.
+/// does. It starts in our own working directory. After a hang, an end or an answer that nobody
+/// asked for, it and all that it started are killed, and the next state gets a new one.
 class Checker {
  public:
   static Result<Checker> create(const CheckerOptions& options);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "harness/check/crash_case.h"
 #include "harness/command_line/exit_status.h"
+#include "harness/command_line/replay_crash.h"
 #include "harness/engine/exploration.h"
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
@@ -36,6 +38,7 @@ void print_calls(const History& history) {
 }  // namespace
 
 int replay(const std::string& case_path, bool quiet) {
+  if (is_crash_case(case_path)) return replay_crash(case_path, quiet);
   const auto saved = load_case(case_path);
   if (!saved) return complain(to_string(saved.error()), kExitBadInput);
   const auto* store = find_store(saved->store);
@@ -64,12 +67,10 @@ int replay(const std::string& case_path, bool quiet) {
     fmt::print("{}\n", first_line(saved->seed, saved->store));
     print_calls(*history);
     for (const auto& line : describe_disturbances(*history)) fmt::print("  - {}\n", line);
-    // Where a process was killed, calls of the others that were in flight no longer matter, but
-    // their order does.
     if (call_order(*history) != saved->calls)
       fmt::print(
           "note: the store's storage calls are not those of the recorded run: it has changed "
-          "since\n");
+          "since, or finds another kind of file system\n");
     for (const auto& violation : violations)
       fmt::print("{}: {}\n", to_string(violation.kind), violation.message);
     if (violations.empty())

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "harness/check/crash_case.h"
+#include "harness/check/crash_finding.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/engine.h"
@@ -73,6 +75,7 @@ class Verification {
     const Budget budget(options_);
     std::uint64_t runs = 0;
     for (std::size_t i = 0; i < engines().size(); ++i) {
+      if (!is_wanted(engines()[i])) continue;
       auto result = run_engine(i, budget, runs);
       if (!result) return tl::unexpected(result.error());
       runs += result->exploration.tally.runs;
@@ -94,10 +97,26 @@ class Verification {
   const std::string& missed_kill() const { return missed_kill_; }
 
  private:
+  static bool is_kill(const PersistenceModel* model) { return model->completed_calls_persist; }
+
+  std::vector<const PersistenceModel*> power_models() const {
+    auto wanted = options_.models;
+    std::erase_if(wanted, is_kill);
+    return wanted;
+  }
+
+  bool is_wanted(const Engine& engine) const {
+    return engine.cuts_power ? !power_models().empty()
+                             : std::ranges::any_of(options_.models, is_kill);
+  }
+
   Result<EngineResult> run_engine(std::size_t index, const Budget& budget,
                                   std::uint64_t runs_so_far) {
     const auto& engine = engines()[index];
-    EngineOptions options{.seed = options_.seed, .unbounded = options_.budget_given};
+    EngineOptions options{.seed = options_.seed,
+                          .unbounded = options_.budget_given,
+                          .models = power_models(),
+                          .basis = options_.basis};
     options.explore.jobs = options_.jobs;
     options.explore.directory = scratch_.path();
     options.explore.progress = [&](std::uint64_t runs, std::uint64_t done, std::uint64_t all) {
@@ -119,6 +138,10 @@ class Verification {
     if (!runner) return tl::unexpected(runner.error());
     std::map<FindingKind, std::size_t> tried;
     for (const auto& engine : report.engines) {
+      if (engine.crash) {
+        if (auto added = add_crash_findings(engine, directory->path(), report); !added)
+          return added;
+      }
       std::vector<const Failure*> failures;
       for (const auto& [cause, failure] : engine.exploration.tally.failures)
         failures.push_back(&failure);
@@ -166,6 +189,44 @@ class Verification {
     return {};
   }
 
+  Result<void> add_crash_findings(const EngineResult& engine, const std::string& directory,
+                                  VerifyReport& report) {
+    const auto& crash = *engine.crash;
+    std::map<std::string, std::size_t> tried;  // by cause
+    for (const auto& rejection : crash.exploration.rejections) {
+      if (interrupting_signal() != 0) return {};
+      if (++tried[rejection.judgement.cause] > kMostMinimizedOfAKind) {
+        ++report.unminimized;
+        continue;
+      }
+      progress_.show("minimizing", report.findings.size(), 0, UINT64_MAX);
+      const auto& recording = (*crash.recordings)[rejection.subject];
+      auto judge = make_store_judge(store_, recording, directory + "/crash");
+      if (!judge) return tl::unexpected(judge.error());
+      auto minimal = minimize_loss({&recording.trace, {}}, rejection, options_.basis, *judge);
+      if (!minimal) return tl::unexpected(minimal.error());
+      auto finding =
+          make_crash_finding(recording.trace, *minimal, options_.basis, std::string(engine.name));
+      finding.processes = describe_processes(recording.history.plan);
+      const CrashCase saved{.id = finding.id,
+                            .kind = finding.kind,
+                            .message = finding.message,
+                            .seed = options_.seed,
+                            .rejection = *minimal,
+                            .basis = options_.basis,
+                            .subject = to_json(store_, recording),
+                            .trace = recording.trace};
+      if (auto path = save_crash_case(options_.out, saved)) {
+        finding.case_path = std::move(*path);
+      } else {
+        progress_.clear();
+        complain("the case is not saved: " + to_string(path.error()), kExitFailed);
+      }
+      harness::add_finding(report.findings, std::move(finding));
+    }
+    return {};
+  }
+
   // Runs the minimal plan once more, for the tree as the crash leaves it.
   Result<std::string> save(Runner& runner, const Finding& finding, const Minimized& minimized) {
     SavedCase saved{std::string(store_.name),
@@ -199,7 +260,12 @@ class Verification {
         report.inconclusive_reasons.push_back(
             fmt::format("engine {} was skipped: {}", engine.name, engine.skipped));
     }
-    if (!report.findings.empty())
+    const auto counts = [&](const Finding& finding) {
+      return std::ranges::any_of(options_.fail_on, [&](const PersistenceModel* model) {
+        return std::ranges::find(finding.models, model->name) != finding.models.end();
+      });
+    };
+    if (std::ranges::any_of(report.findings, counts))
       report.verdict = Verdict::kFail;
     else if (!report.inconclusive_reasons.empty())
       report.verdict = Verdict::kInconclusive;
@@ -211,16 +277,6 @@ class Verification {
   ProgressBar progress_;
   std::string missed_kill_;  // of an engine; empty: none
 };
-
-bool write_json(const VerifyReport& report, const std::string& path) {
-  const auto text =
-      to_json(report).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (path == "-") return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  return static_cast<bool>(file);
-}
 
 }  // namespace
 
@@ -234,8 +290,7 @@ int verify(const VerifyOptions& options) {
     if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
       return complain(fmt::format("--require: no engine is called \"{}\"", name), kExitBadInput);
   }
-  if (!options.json_path.empty() && options.json_path != "-" &&
-      !std::ofstream(options.json_path, std::ios::app)) {
+  if (!can_write_json(options.json_path)) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }
   const bool text = options.json_path != "-" && !options.quiet;
@@ -252,18 +307,10 @@ int verify(const VerifyOptions& options) {
   if (interrupting_signal() != 0) return 128 + interrupting_signal();
   if (options.json_path != "-" && (text || report->verdict != Verdict::kPass))
     fmt::print("{}", to_text(*report));
-  if (!options.json_path.empty() && !write_json(*report, options.json_path))
+  if (!options.json_path.empty() && !write_json(to_json(*report), options.json_path))
     return complain(fmt::format("cannot write {}", options.json_path), kExitFailed);
   if (!verification.missed_kill().empty()) return complain(verification.missed_kill(), kExitFailed);
-  switch (report->verdict) {
-    case Verdict::kPass:
-      return kExitPass;
-    case Verdict::kFail:
-      return kExitViolation;
-    case Verdict::kInconclusive:
-      return kExitInconclusive;
-  }
-  return kExitFailed;
+  return exit_status(report->verdict);
 }
 
 int list_stores() {

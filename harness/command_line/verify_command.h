@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/crash_state/persistence_model.h"
+
 namespace crashgate::harness {
 
 struct VerifyOptions {
@@ -18,6 +20,9 @@ struct VerifyOptions {
   std::string json_path;  // empty: none; "-": standard output instead of the text
   bool quiet = false;
   std::vector<std::string> required_engines;
+  Basis basis;
+  std::vector<const PersistenceModel*> models;
+  std::vector<const PersistenceModel*> fail_on;  // violations under other models are only reported
   std::string command;  // the command line, for the report
 };
 

@@ -1,13 +1,15 @@
 // Enumerates the crash states of a trace under one model: models.md says which there are.
 //
-// Order: crash points that come from new code (by row, path shape and call stack) before repeated
-// ones; within that: prefixes; all but one micro-operation (with what needs it); one ahead of the
-// rest; torn blocks and sizes on the way; then all that are left, depth first, each next to its
-// neighbour - or, where there are more than `state_limit` of them, a seeded sample.
+// Order: prefixes; all but one micro-operation (with what needs it); one ahead of the rest; torn
+// blocks and sizes on the way; then all that are left, depth first, each next to its neighbour, at
+// the crash points that have few (65,536, or their part of `state_limit`); of the others a seeded
+// sample, until most of it has been given before; then all that are left of these, too. Within each
+// of these, crash points that new code leads to (by row, kind of location and call stack) come
+// before repeated ones.
 //
 // States are told apart by tree and acknowledgements: each distinct pair is given once.
-// Deterministic: the same trace, model, basis and seed give the same states in the same order.
-// Memory: 32 bytes a state at most, beyond the trace. Not thread-safe.
+// Deterministic: the same trace, model and options give the same states in the same order. Memory:
+// 32 bytes a state at most, beyond some 200 a micro-operation. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +32,10 @@ struct EnumerationOptions {
 
 /// One crash state. References are valid until the next call of next().
 struct CrashState {
-  std::size_t crash_point = 0;  // events [0, crash_point) have ended or were never to return;
-                                // the event crash_point, if any, is under way
+  /// The event that returns next: the crash comes before it does, after all other returns that have
+  /// an earlier stamp. The number of events: after all returns. The earliest, with these
+  /// acknowledgements, at which these micro-operations may have persisted.
+  std::size_t crash_point = 0;
   std::size_t acknowledgement_end = 0;  // bytes of acknowledgements() that had been told by then
   const DirectoryTree* tree = nullptr;
   std::uint64_t tree_hash = 0;
@@ -57,12 +61,14 @@ class CrashStateEnumerator {
 
   /// Once next() gave null: whether every distinct state was given.
   bool exhaustive() const;
+  /// Moments that were looked at; what may be found at any other may be found at one of these.
   std::size_t crash_points() const;
   std::uint64_t states_given() const;
 
   /// The state at `crash_point` that lacks exactly the `lost` micro-operations (and what needs
   /// them): how a saved case is rebuilt, and how the minimizer asks for a state in which less is
-  /// lost. Null where the model does not allow it. Valid until the next call of any member.
+  /// lost. Null where the model does not allow it. `lost` of the answer has what needs them, too.
+  /// Valid until the next call of state_without(); does not disturb next().
   const CrashState* state_without(std::size_t crash_point, const std::vector<std::uint32_t>& lost);
 
   MicroOperationText describe(std::uint32_t micro_operation) const;
@@ -72,7 +78,8 @@ class CrashStateEnumerator {
   std::unique_ptr<State> state_;
 };
 
-/// All acknowledgements of a trace, one after the other, as the world saw them.
+/// All acknowledgements of a trace, one after the other, in the order in which their calls
+/// returned.
 std::string acknowledgements(const faultinject::Trace& trace);
 
 /// The tree that the whole trace predicts: all of its calls done and persisted.

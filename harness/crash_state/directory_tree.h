@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,7 +23,8 @@ using faultinject::FileId;
 /// from the last one to the size, there are zeros (a hole). None reaches beyond the file's size.
 struct ContentPiece {
   std::uint64_t offset = 0;
-  std::string_view bytes;  // of the trace that the tree was made from, which must outlive it
+  std::string_view
+      bytes;  // of the trace that the tree was made from, which must outlive it, or owned
   bool operator==(const ContentPiece&) const = default;
 };
 
@@ -40,6 +42,7 @@ struct TreeFile {
 struct DirectoryTree {
   FileId root = faultinject::kRootFile;
   std::unordered_map<FileId, TreeFile> files;
+  std::shared_ptr<const void> owned;  // keeps the bytes that are not the trace's
 };
 
 DirectoryTree tree_of(const faultinject::Trace& trace, const faultinject::Snapshot& snapshot);

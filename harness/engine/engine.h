@@ -2,11 +2,13 @@
 // The table in engines.cc lists them all; nothing else knows how many there are.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "harness/engine/exploration.h"
+#include "harness/engine/store_crash.h"
 
 namespace crashgate::harness {
 
@@ -14,6 +16,14 @@ struct EngineOptions {
   ExploreOptions explore;
   std::uint64_t seed = 1;
   bool unbounded = false;  // the contended engine goes on until the deadline or the run limit
+  std::vector<const PersistenceModel*> models;  // of power loss
+  Basis basis;                                  // likewise
+};
+
+/// What the power engine explored: the recordings, and what became of their crash states.
+struct StoreCrashResult {
+  std::shared_ptr<std::vector<StoreRecording>> recordings;  // the subjects
+  CrashExploration exploration;
 };
 
 struct EngineResult {
@@ -25,12 +35,14 @@ struct EngineResult {
   std::uint64_t units = 0;  // of the basis; 0: unbounded
   double seconds = 0;
   Exploration exploration;
+  std::shared_ptr<StoreCrashResult> crash;  // of the power engine only
 };
 
 struct Engine {
   std::string_view name;  // as in reports and --require
   std::string_view description;
-  double share;  // of the time budget
+  double share;        // of the time budget
+  bool cuts_power;     // explores the models of power loss; else the kill model
   Result<EngineResult> (*run)(const StoreEntry& store, const EngineOptions& options);
 };
 
@@ -39,6 +51,7 @@ std::span<const Engine> engines();
 Result<EngineResult> run_kill_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_fault_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_contended_engine(const StoreEntry& store, const EngineOptions& options);
 
 }  // namespace crashgate::harness

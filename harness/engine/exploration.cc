@@ -1,14 +1,9 @@
 #include "harness/engine/exploration.h"
 
-#include <fcntl.h>
 #include <malloc.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -18,9 +13,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "harness/engine/job_processes.h"
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
-#include "store/unique_fd.h"
 
 namespace crashgate::harness {
 namespace {
@@ -105,90 +100,26 @@ std::uint64_t hash_state(const History& history) {
   return XXH3_64bits(text.data(), text.size());
 }
 
-bool write_all(int fd, const std::vector<std::uint8_t>& bytes) {
-  std::size_t written = 0;
-  while (written < bytes.size()) {
-    const ssize_t count = ::write(fd, bytes.data() + written, bytes.size() - written);
-    if (count < 0 && errno != EINTR) return false;
-    if (count > 0) written += static_cast<std::size_t>(count);
+// The life of a job process: units until there are none; then the tally.
+nlohmann::json do_units(const StoreEntry& store, std::uint64_t unit_count,
+                        const std::function<void(Job&, std::uint64_t)>& unit,
+                        const ExploreOptions& options, const std::string& directory,
+                        Clock::time_point started, Progress& progress) {
+  if (::mkdir(directory.c_str(), 0700) != 0)
+    throw std::runtime_error(to_string(error_from_errno(errno, "mkdir", directory)));
+  auto runner = Runner::create(store, directory);
+  if (!runner) throw std::runtime_error(to_string(runner.error()));
+  Job job(std::move(*runner), started, &progress.runs, &progress.states);
+  while (!job.error() && !job.hangs() && Clock::now() < options.deadline &&
+         progress.runs < options.run_limit) {
+    const auto index = progress.next_unit++;
+    if (index >= unit_count) break;
+    job.begin_unit(index);
+    unit(job, index);
+    ++progress.units_done;
   }
-  return true;
-}
-
-// The life of a job process: units until there are none; then the tally, or what went wrong, as
-// CBOR.
-[[noreturn]] void be_job(const StoreEntry& store, std::uint64_t unit_count,
-                         const std::function<void(Job&, std::uint64_t)>& unit,
-                         const ExploreOptions& options, const std::string& directory,
-                         Clock::time_point started, Progress& progress, int pipe) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  ::signal(SIGINT,
-           SIG_IGN);  // a terminal's Ctrl-C reaches the whole group; the parent stops us in order
-  nlohmann::json report;
-  try {
-    auto runner = ::mkdir(directory.c_str(), 0700) == 0
-                      ? Runner::create(store, directory)
-                      : Result<Runner>(tl::unexpected(error_from_errno(errno, "mkdir", directory)));
-    if (!runner) {
-      report = {{"error", to_string(runner.error())}};
-    } else {
-      Job job(std::move(*runner), started, &progress.runs, &progress.states);
-      while (!job.error() && !job.hangs() && Clock::now() < options.deadline &&
-             progress.runs < options.run_limit) {
-        const auto index = progress.next_unit++;
-        if (index >= unit_count) break;
-        job.begin_unit(index);
-        unit(job, index);
-        ++progress.units_done;
-      }
-      report = job.error() ? nlohmann::json{{"error", to_string(*job.error())}}
-                           : nlohmann::json{{"tally", to_json(job.tally())}};
-    }
-  } catch (const std::exception& exception) {
-    report = {{"error", exception.what()}};
-  }
-  ::_exit(write_all(pipe, nlohmann::json::to_cbor(report)) ? 0 : 1);
-}
-
-struct JobProcess {
-  pid_t pid = -1;
-  UniqueFd pipe;
-  std::vector<std::uint8_t> report;
-};
-
-void stop(std::vector<JobProcess>& jobs) {
-  for (auto& job : jobs) {
-    if (job.pid < 0) continue;
-    ::kill(job.pid, SIGKILL);
-    while (::waitpid(job.pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    job.pid = -1;
-  }
-}
-
-// Reads the jobs' reports to their end, showing progress meanwhile. False: interrupted.
-bool gather(std::vector<JobProcess>& jobs, const Progress& progress, std::uint64_t unit_count,
-            const ExploreOptions& options) {
-  std::vector<pollfd> polled;
-  for (const auto& job : jobs) polled.push_back({job.pipe.get(), POLLIN, 0});
-  std::size_t open = jobs.size();
-  std::array<std::uint8_t, 65536> buffer;
-  while (open > 0) {
-    ::poll(polled.data(), polled.size(), 100);
-    if (interrupting_signal() != 0) return false;
-    if (options.progress) options.progress(progress.runs, progress.units_done, unit_count);
-    for (std::size_t i = 0; i < polled.size(); ++i) {
-      if (polled[i].fd < 0 || (polled[i].revents & (POLLIN | POLLHUP)) == 0) continue;
-      const ssize_t count = ::read(polled[i].fd, buffer.data(), buffer.size());
-      if (count > 0) {
-        jobs[i].report.insert(jobs[i].report.end(), buffer.begin(), buffer.begin() + count);
-      } else if (count == 0 || errno != EINTR) {
-        polled[i].fd = -1;
-        --open;
-      }
-    }
-  }
-  return true;
+  if (job.error()) throw std::runtime_error(to_string(*job.error()));
+  return to_json(job.tally());
 }
 
 }  // namespace
@@ -237,8 +168,6 @@ bool Job::is_new_state() {
 const History* Job::run(const Plan& plan, bool kills_expected) {
   const RunOptions options{.hash_crash_tree = kills_expected};
   auto history = runner_.run(plan, options);
-  if (history && history->timed_out)
-    history = runner_.run(plan, options);  // a machine that stood still is no hang
   if (!history) {
     error_ = history.error();
     return nullptr;
@@ -305,39 +234,24 @@ Result<Exploration> explore(const StoreEntry& store, std::uint64_t unit_count,
   static std::uint64_t explorations = 0;  // names the jobs' directories
   const auto prefix = options.directory + "/" + std::to_string(explorations++) + "-";
 
-  std::vector<JobProcess> jobs(std::max(1u, options.jobs));
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) {
-      stop(jobs);
-      return tl::unexpected(error_from_errno(errno, "pipe2", ""));
-    }
-    jobs[i].pipe = UniqueFd(ends[0]);
-    const UniqueFd write_end(ends[1]);
-    jobs[i].pid = ::fork();
-    if (jobs[i].pid == 0)
-      be_job(store, unit_count, unit, options, prefix + std::to_string(i), started,
-             *mapping.progress, write_end.get());
-    if (jobs[i].pid < 0) {
-      stop(jobs);
-      return tl::unexpected(error_from_errno(errno, "fork", ""));
-    }
-  }
-
+  const auto body = [&](unsigned job) {
+    return do_units(store, unit_count, unit, options, prefix + std::to_string(job), started,
+                    *mapping.progress);
+  };
+  const auto watch = [&] {
+    if (options.progress)
+      options.progress(mapping.progress->runs, mapping.progress->units_done, unit_count);
+    return interrupting_signal() == 0;
+  };
+  auto reports = run_jobs(std::max(1u, options.jobs), body, watch);
+  if (!reports) return tl::unexpected(reports.error());
   Exploration exploration;
-  exploration.interrupted = !gather(jobs, *mapping.progress, unit_count, options);
-  stop(jobs);
+  exploration.interrupted = !*reports;
   if (exploration.interrupted) return exploration;
-  for (const auto& job : jobs) {
-    try {
-      const auto report = nlohmann::json::from_cbor(job.report);
-      if (report.contains("error"))
-        return tl::unexpected(Error{ErrorCode::kIo, 0, "a job failed", report.at("error")});
-      exploration.tally.add(tally_from_json(report.at("tally")));
-    } catch (const std::exception& exception) {
-      return tl::unexpected(
-          Error{ErrorCode::kIo, 0, "a job ended without a report", exception.what()});
-    }
+  try {
+    for (const auto& report : **reports) exploration.tally.add(tally_from_json(report));
+  } catch (const std::exception& exception) {
+    return tl::unexpected(Error{ErrorCode::kIo, 0, "a job's report", exception.what()});
   }
   exploration.units_done = mapping.progress->units_done;
   exploration.complete = exploration.units_done == unit_count;

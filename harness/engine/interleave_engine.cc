@@ -1,22 +1,22 @@
 // Interleave engine: two processes, an operation each, on one key, and every place where the first
-// can be interrupted.
+// can be interrupted. Also on two keys of which one is the other's directory, so that an object
+// gives way to a directory under the first process.
 //
 //  - One change of turn: at each storage call of the first process, the second runs from its
-//  beginning to its end, and then
-//    the first goes on; or dies at that call; or has that call, or the one before it, fail with
-//    EIO.
+//    beginning to its end, and then the first goes on; or dies at that call; or has that call, or
+//    the one before it, fail with EIO.
 //  - Two changes of turn, for the pairs of operations that change the store: the second process is
-//  itself interrupted at
-//    each of its storage calls, the first runs to its end, then the second does.
-//  - One change of turn again with both processes having the same process id, each in a process-id
-//  namespace of its own.
-//  - Where both write or recover: a call of the first fails as unsupported (EOPNOTSUPP), so that it
-//  has to fall back on another
-//    technique, and the change of turn, or the death, comes at any later call.
+//    itself interrupted at each of its storage calls, the first runs to its end, then the second.
+//  - On one key, where both write: one change of turn again with both processes having the same
+//    process id, each in a process-id namespace of its own.
+//  - On one key, where both write or recover: a call of the first fails as unsupported
+//    (EOPNOTSUPP), so that it has to fall back on another technique, and the change of turn, or the
+//    death, comes at any later call.
 //
 // Most ordering bugs need no more changes of turn than these (Musuvathi and Qadeer, iterative
 // context bounding, 2007).
 
+#include <algorithm>
 #include <cerrno>
 
 #include "harness/engine/dry_run.h"
@@ -32,25 +32,27 @@ using Kind = OperationKind;
 constexpr Kind kKinds[] = {Kind::kPut, Kind::kPutIfAbsent, Kind::kRemove, Kind::kRecover,
                            Kind::kGet, Kind::kGetRange,    Kind::kExists, Kind::kList};
 
+constexpr const char* kKey = "d/k";
+constexpr const char* kKeyBelow = "d/k/l";
+
 bool changes_store(Kind kind) {
   return carries_payload(kind) || kind == Kind::kRemove || kind == Kind::kRecover;
 }
 
-Operation operation_of(Kind kind, std::uint64_t size) {
+Operation operation_of(Kind kind, const char* key = kKey) {
   Operation operation{.kind = kind};
-  if (kind != Kind::kRecover && kind != Kind::kList) operation.key = "d/k";
-  if (carries_payload(kind)) operation.size = size;
+  if (kind != Kind::kRecover && kind != Kind::kList) operation.key = key;
+  if (carries_payload(kind)) operation.size = 4000;
   if (kind == Kind::kGetRange) operation.length = 100;
   return operation;
 }
 
-// One pair on an absent or present key, and how many storage calls each of the two makes, its
-// opening included.
+// One pair, and how many storage calls each of the two makes, its opening included.
 struct Pair {
   Plan plan;
   std::uint32_t opening = 0;  // storage calls of an opening
   std::uint32_t first = 0;    // storage calls of process 0, by itself
-  std::uint32_t second = 0;   // storage calls of process 1, after process 0
+  std::uint32_t second = 0;   // storage calls of process 1, before process 0 or after, the more
 };
 
 enum class Variant : std::uint8_t {
@@ -83,9 +85,23 @@ std::vector<Plan> pair_plans() {
         if (present)
           plan.setup = {{.kind = Kind::kPut, .key = "d/k", .size = 300},
                         {.kind = Kind::kPut, .key = "d/other", .size = 30}};
-        plan.workers = {{operation_of(first, 4000)}, {operation_of(second, 4000)}};
+        plan.workers = {{operation_of(first)}, {operation_of(second)}};
         plans.push_back(std::move(plan));
       }
+    }
+  }
+  // The key gives way to one below it, and an absent one is taken from the one below it.
+  for (const auto first : kKinds) {
+    for (const auto* key : {kKey, kKeyBelow}) {
+      if (first == Kind::kRecover || (first == Kind::kList && key != kKey)) continue;
+      Plan plan;
+      plan.setup = {operation_of(Kind::kPut)};
+      plan.workers = {{operation_of(first, key)},
+                      {operation_of(Kind::kRemove), operation_of(Kind::kPut, kKeyBelow)}};
+      plans.push_back(plan);
+      plan.setup.clear();
+      plan.workers[1] = {operation_of(Kind::kPut), operation_of(Kind::kRemove)};
+      plans.push_back(std::move(plan));
     }
   }
   return plans;
@@ -131,6 +147,12 @@ Plan plan_of(const Pair& pair, const Case& one) {
   return plan;
 }
 
+std::uint32_t calls_of(const ProcessHistory& process) {
+  std::uint32_t calls = 0;
+  for (const auto& event : process.events) calls += event.calls;
+  return calls;
+}
+
 void add_cases(std::uint16_t index, const Pair& pair, bool namespaces, std::vector<Case>& cases) {
   const auto first = pair.plan.workers[0][0].kind;
   const auto second = pair.plan.workers[1][0].kind;
@@ -143,7 +165,7 @@ void add_cases(std::uint16_t index, const Pair& pair, bool namespaces, std::vect
     for (std::uint32_t other = pair.opening + 1; both_change && other <= pair.second; ++other) {
       cases.push_back({index, Variant::kTwoChanges, call, other});
     }
-    if (!carries_payload(first)) continue;
+    if (!carries_payload(first) || pair.plan.workers[1].size() > 1) continue;
     if (namespaces && carries_payload(second)) {
       for (const auto variant : {Variant::kSameIds, Variant::kReusedId})
         cases.push_back({index, variant, call});
@@ -162,7 +184,12 @@ void add_cases(std::uint16_t index, const Pair& pair, bool namespaces, std::vect
 Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options) {
   EngineResult result{.name = "interleave"};
   const auto plans = pair_plans();
-  auto dry = dry_run(store, plans, options.explore.directory);
+  auto dry_plans = plans;
+  for (auto plan : plans) {
+    plan.preemptions = {{1, 1}};  // process 1 first
+    dry_plans.push_back(std::move(plan));
+  }
+  auto dry = dry_run(store, dry_plans, options.explore.directory);
   if (!dry) return tl::unexpected(dry.error());
   const auto why_no_namespaces = why_no_pid_namespaces();
   if (!why_no_namespaces.empty())
@@ -171,11 +198,10 @@ Result<EngineResult> run_interleave_engine(const StoreEntry& store, const Engine
   std::vector<Pair> pairs;
   std::vector<Case> cases;
   for (std::size_t i = 0; i < plans.size(); ++i) {
-    const auto& processes = dry->histories[i].processes;
-    const auto calls = [&](std::size_t process) {
-      return processes[process].events[0].calls + processes[process].events[1].calls;
-    };
-    pairs.push_back({plans[i], processes[0].events[0].calls, calls(0), calls(1)});
+    const auto& first = dry->histories[i].processes;
+    const auto& reversed = dry->histories[plans.size() + i].processes;
+    pairs.push_back({plans[i], first[0].events[0].calls, calls_of(first[0]),
+                     std::max(calls_of(first[1]), calls_of(reversed[1]))});
     add_cases(static_cast<std::uint16_t>(i), pairs.back(), why_no_namespaces.empty(), cases);
   }
   dry->histories.clear();

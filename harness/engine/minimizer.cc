@@ -11,6 +11,8 @@
 namespace crashgate::harness {
 namespace {
 
+constexpr std::uint64_t kSmallestDisk = 65536;  // holds an empty store and some small objects
+
 Plan without_worker(Plan plan, std::uint32_t worker) {
   plan.workers.erase(plan.workers.begin() + worker);
   std::erase_if(plan.faults, [&](const Fault& fault) { return fault.process == worker; });
@@ -99,6 +101,8 @@ std::vector<Plan> smaller_plans(const Plan& plan) {
   for (std::size_t i = 0; i < plan.setup.size(); ++i)
     add([&](Plan& one) { one.setup = without(plan.setup, i); });
   if (plan.same_process_ids) add([](Plan& one) { one.same_process_ids = false; });
+  if (plan.disk_size != 0) add([](Plan& one) { one.disk_size = 0; });
+  if (plan.descriptor_limit != 0) add([](Plan& one) { one.descriptor_limit = 0; });
   rename_keys(plan, smaller);
   for (const std::uint64_t size : {0, 1, 16, 32, 1024}) {
     change_operations(plan, smaller, [size](Operation& operation) {
@@ -118,6 +122,8 @@ std::vector<Plan> smaller_plans(const Plan& plan) {
     const auto floor = i == 0 ? 1 : plan.preemptions[i - 1].step + 1;
     if (plan.preemptions[i].step > floor) add([&](Plan& one) { --one.preemptions[i].step; });
   }
+  if (plan.disk_size >= 2 * kSmallestDisk) add([](Plan& one) { one.disk_size /= 2; });
+  if (plan.descriptor_limit > 1) add([](Plan& one) { --one.descriptor_limit; });
   return smaller;
 }
 

@@ -20,6 +20,7 @@ constexpr KindName kKindNames[] = {
     {FindingKind::kDuplicateWinner, "duplicate-winner"},
     {FindingKind::kErrorContract, "error-contract"},
     {FindingKind::kHang, "hang"},
+    {FindingKind::kChecker, "checker"},
 };
 
 }  // namespace

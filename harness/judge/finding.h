@@ -1,4 +1,4 @@
-// What an oracle says of a run that it rejects.
+// What an oracle says of a run, or a checker of a crash state, that it rejects.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@ enum class FindingKind : std::uint8_t {
   kOrder,
   kHang,
   kErrorContract,
+  kChecker,  // somebody's checker says no, for a reason of its own
 };
 /// The name in reports and JSON: "lost-acknowledgement".
 std::string_view to_string(FindingKind kind);

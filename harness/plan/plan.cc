@@ -1,6 +1,7 @@
 #include "harness/plan/plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -92,6 +93,24 @@ tl::unexpected<Error> bad(std::string what, std::string where) {
   return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
 }
 
+// Throws an Error where the member is no number, or one that T does not hold: nlohmann's own
+// conversion would cut it.
+template <typename T>
+T natural(const nlohmann::json& object, const char* member) {
+  const auto& value = object.at(member);
+  const bool is_natural =
+      value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+  constexpr auto kMost = std::numeric_limits<T>::max();
+  if (!is_natural || value.get<std::uint64_t>() > kMost)
+    throw bad("not a whole number from 0 to " + std::to_string(kMost), member).value();
+  return value.get<T>();
+}
+
+template <typename T>
+T natural_or_zero(const nlohmann::json& object, const char* member) {
+  return object.contains(member) ? natural<T>(object, member) : T{0};
+}
+
 Result<std::vector<Operation>> operations_from_json(const nlohmann::json& array,
                                                     const std::string& where) {
   if (!array.is_array() || array.size() > kMaxOperations)
@@ -107,9 +126,9 @@ Result<std::vector<Operation>> operations_from_json(const nlohmann::json& array,
     auto key = unescape(object.value(key_member, std::string()));
     if (!key) return tl::unexpected(key.error());
     operation.key = std::move(*key);
-    operation.size = object.value("size", std::uint64_t{0});
-    operation.offset = object.value("offset", std::uint64_t{0});
-    operation.length = object.value("length", std::uint64_t{0});
+    operation.size = natural_or_zero<std::uint64_t>(object, "size");
+    operation.offset = natural_or_zero<std::uint64_t>(object, "offset");
+    operation.length = natural_or_zero<std::uint64_t>(object, "length");
     if (operation.size > (std::uint64_t{1} << 31)) return bad("payload larger than 2 GiB", where);
     operations.push_back(std::move(operation));
   }
@@ -262,21 +281,25 @@ Result<Plan> plan_from_json(const nlohmann::json& json) try {
   for (const auto& object : json.at("faults")) {
     auto rule = faultinject::parse_rule(object.at("rule").get<std::string>());
     if (!rule) return bad(rule.error().message, "faults");
-    plan.faults.push_back({object.at("process"), object.at("operation"), std::move(*rule)});
+    plan.faults.push_back({natural<std::uint32_t>(object, "process"),
+                           natural<std::uint32_t>(object, "operation"), std::move(*rule)});
   }
   if (plan.faults.size() > faultinject::kMaxRules) return bad("too many", "faults");
   for (const auto& object : json.at("preemptions")) {
-    plan.preemptions.push_back({object.at("step"), object.at("process")});
+    plan.preemptions.push_back(
+        {natural<std::uint32_t>(object, "step"), natural<std::uint32_t>(object, "process")});
   }
   const bool ascending = std::ranges::is_sorted(plan.preemptions, {}, &Preemption::step);
   if (!ascending || plan.preemptions.size() > faultinject::kMaxPreemptions)
     return bad("not ascending, or too many", "preemptions");
   plan.same_process_ids = json.value("same_process_ids", false);
-  plan.descriptor_limit = json.value("descriptor_limit", 0u);
-  plan.disk_size = json.value("disk_size", std::uint64_t{0});
+  plan.descriptor_limit = natural_or_zero<std::uint32_t>(json, "descriptor_limit");
+  plan.disk_size = natural_or_zero<std::uint64_t>(json, "disk_size");
   if (auto checked = check_references_and_room(plan); !checked)
     return tl::unexpected(checked.error());
   return plan;
+} catch (const Error& error) {
+  return tl::unexpected(error);
 } catch (const nlohmann::json::exception& exception) {
   return bad(exception.what(), "plan");
 }

@@ -24,6 +24,7 @@
 #include <utility>
 
 #include "faultinject/turns.h"
+#include "harness/plan/leftovers.h"
 #include "harness/plan/scratch_directory.h"
 #include "harness/plan/tree_walk.h"
 #include "harness/plan/worker.h"
@@ -72,7 +73,8 @@ void die_with_parent(pid_t parent_as_seen) {
   ::_exit(0);
 }
 
-Result<Child> start(const WorkerContext& context) {
+Result<Child> start(const WorkerContext& context,
+                    void (*run)(const WorkerContext&) = run_process) {
   if (context.history->plan.same_process_ids) {
     const auto pid = static_cast<pid_t>(
         ::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
@@ -83,7 +85,7 @@ Result<Child> start(const WorkerContext& context) {
   const pid_t pid = ::fork();
   if (pid == 0) {
     die_with_parent(parent);
-    run_process(context);
+    run(context);
     ::_exit(0);
   }
   return adopt(pid, "fork");
@@ -138,17 +140,6 @@ std::uint64_t hash_tree(const std::string& root, const std::vector<std::string>&
     sum += XXH3_64bits(text.data(), text.size());
   });
   return sum;
-}
-
-std::vector<std::string> find_leftovers(const std::string& root,
-                                        const std::vector<std::string>& keys) {
-  std::vector<std::string> leftovers;
-  walk_tree(root, [&](const TreeEntry& entry) {
-    if (entry.type != DT_REG || std::ranges::binary_search(keys, entry.path)) return;
-    if (contains_cell(content_of(entry))) leftovers.push_back(entry.path);
-  });
-  std::ranges::sort(leftovers);
-  return leftovers;
 }
 
 // A small tmpfs over a directory, for plans that run out of space. In a mount namespace of this
@@ -236,11 +227,25 @@ struct Runner::State {
     faultinject::turns_start(turns, static_cast<std::uint32_t>(plan.workers.size()));
   }
 
-  Result<void> run_workers(const std::string& root, Clock::time_point deadline, History& history) {
+  // The setup in a process of its own, and then the recording.
+  Result<void> begin_recording(faultinject::RecordingSession& session, const std::string& root,
+                               Clock::time_point deadline, History& history) {
+    auto child = start({store, &history, shared, root, 0}, run_setup);
+    if (!child) return tl::unexpected(child.error());
+    std::vector<Child> children;
+    children.push_back(std::move(*child));
+    reap(children, 0, false, deadline, history);
+    if (auto begun = session.begin(root); !begun)
+      return tl::unexpected(Error{ErrorCode::kIo, 0, "record", begun.error().message});
+    return {};
+  }
+
+  Result<void> run_workers(const std::string& root, Clock::time_point deadline,
+                           faultinject::RecordingLog* log, History& history) {
     start_turns(history.plan);
     std::vector<Child> children;
     for (std::uint32_t process = 0; process < history.plan.workers.size(); ++process) {
-      auto child = start({store, &history, shared, root, process});
+      auto child = start({store, &history, shared, root, process, log});
       if (!child) {
         for (auto& started : children) ::kill(started.pid, SIGKILL);
         reap(children, 0, true, deadline, history);
@@ -319,6 +324,12 @@ Result<Runner> Runner::create(const StoreEntry& store, std::string directory) {
 }
 
 Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
+  auto history = run_once(plan, options);
+  if (history && history->timed_out) history = run_once(plan, options);
+  return history;
+}
+
+Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   auto& state = *state_;
   History history;
   history.plan = plan;
@@ -343,11 +354,17 @@ Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
   }
 
   const auto deadline = Clock::now() + options.timeout;
-  if (auto ran = state.run_workers(root, deadline, history); !ran)
+  faultinject::RecordingLog* log = nullptr;
+  if (options.session != nullptr) {
+    if (auto begun = state.begin_recording(*options.session, root, deadline, history); !begun)
+      return tl::unexpected(begun.error());
+    log = &options.session->log();
+  }
+  if (auto ran = state.run_workers(root, deadline, log, history); !ran)
     return tl::unexpected(ran.error());
   if (options.hash_crash_tree) history.crash_tree_hash = hash_tree(root, history.keys);
   if (options.at_crash) options.at_crash(root);
-  if (!history.timed_out) {
+  if (!history.timed_out && options.survivors) {
     if (auto ran = state.run_survivors(root, deadline, history); !ran)
       return tl::unexpected(ran.error());
   }

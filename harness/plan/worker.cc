@@ -10,8 +10,10 @@
 #include <memory>
 #include <vector>
 
+#include "faultinject/recording_session.h"
 #include "faultinject/shim.h"
 #include "faultinject/turns.h"
+#include "harness/plan/random_numbers.h"
 
 namespace crashgate::harness {
 namespace {
@@ -111,9 +113,14 @@ struct Process {
     noted.outcome = Outcome::kPending;
     noted.first_record = static_cast<std::uint32_t>(shared.page.record_count.load());
     noted.begin = ++shared.stamp;
+    if (context.log != nullptr) faultinject::start_recording(*context.log);
     faultinject::arm(rules, &shared.page, context.process, with_turns);
     auto answer = body();
     faultinject::disarm();
+    if (context.log != nullptr) {
+      faultinject::stop_recording();
+      faultinject::log_acknowledgement(*context.log, acknowledgement_of(context.process, operation));
+    }
     noted.last_record = static_cast<std::uint32_t>(shared.page.record_count.load());
     noted.end = ++shared.stamp;
     return answer;
@@ -206,14 +213,25 @@ bool set_up(const WorkerContext& context) {
 
 }  // namespace
 
+void run_setup(const WorkerContext& context) {
+  context.shared->logs[context.process].ran = true;
+  set_up(context);
+}
+
+std::string acknowledgement_of(std::uint32_t process, std::size_t operation) {
+  return std::to_string(process) + " " + std::to_string(operation) + "\n";
+}
+
 void run_process(const WorkerContext& context) {
   const auto& history = *context.history;
   const auto& plan = history.plan;
   const bool worker = context.process < plan.workers.size();
   auto& log = context.shared->logs[context.process];
   log.ran = true;
+  determine_random_numbers(context.process);
   if (worker) faultinject::turns_join(context.shared->page.turns, context.process);
-  if (!(worker && context.process == 0) || set_up(context)) {
+  const bool sets_up = worker && context.process == 0 && context.log == nullptr;
+  if (!sets_up || set_up(context)) {
     const int free_descriptor = lowest_free_descriptor();
     if (worker && plan.descriptor_limit != 0) limit_descriptors(plan.descriptor_limit);
     Process process{context, plan, worker, nullptr};

@@ -3,11 +3,24 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <nlohmann/json.hpp>
+
 #include "faultinject/syscall_table.h"
 #include "harness/judge/describe.h"
+#include "harness/report/report.h"
 
 namespace crashgate::harness {
 namespace {
+
+nlohmann::json to_json(const std::vector<FindingEvent>& events) {
+  auto array = nlohmann::json::array();
+  for (const auto& event : events)
+    array.push_back(
+        {{"seq", event.seq}, {"call", event.call}, {"path", event.path}, {"source", nullptr}});
+  return array;
+}
+
+}  // namespace
 
 std::vector<std::string> describe_processes(const Plan& plan) {
   std::vector<std::string> lines;
@@ -27,14 +40,41 @@ std::vector<std::string> describe_processes(const Plan& plan) {
   return lines;
 }
 
-}  // namespace
+std::string id_of(std::string_view cause) {
+  return fmt::format("{:08x}", static_cast<std::uint32_t>(XXH3_64bits(cause.data(), cause.size())));
+}
+
+std::string to_text(const Finding& finding) {
+  std::string text = fmt::format("\n{}  [{}]  seen in {} {} of {}\n  {}\n",
+                                 to_string(finding.kind), finding.id, with_separators(finding.count),
+                                 finding.count == 1 ? "run" : "runs", finding.engine, finding.seen);
+  for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
+  for (const auto& line : finding.processes) text += "  " + line + "\n";
+  if (!finding.case_path.empty()) text += "  replay: crashgate replay " + finding.case_path + "\n";
+  return text;
+}
+
+nlohmann::json to_json(const Finding& finding) {
+  return {{"id", finding.id},
+          {"kind", to_string(finding.kind)},
+          {"message", finding.message},
+          {"models", finding.models},
+          {"engine", finding.engine},
+          {"count", finding.count},
+          {"acknowledged", to_json(finding.acknowledged)},
+          {"crash_after", to_json(finding.crash_after)},
+          {"lost", to_json(finding.lost)},
+          {"disturbances", finding.disturbances},
+          {"fix", nullptr},
+          {"case", finding.case_path}};
+}
 
 Finding make_finding(const Minimized& minimized) {
   const auto& history = minimized.history;
   const auto& violation = minimized.violation;
   Finding finding;
-  finding.id = fmt::format("{:08x}", static_cast<std::uint32_t>(XXH3_64bits(
-                                         violation.cause.data(), violation.cause.size())));
+  finding.id = id_of(violation.cause);
+  finding.models = {"kill"};
   finding.kind = violation.kind;
   finding.seen = violation.message;
   finding.disturbances = describe_disturbances(history);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace crashgate::harness {
 struct FindingEvent {
   std::uint64_t seq = 0;
   std::string call;
-  std::string path;  // the key
+  std::string path;  // the key, or the file in the recorded directory
 };
 
 struct Finding {
@@ -24,7 +25,8 @@ struct Finding {
   std::string message;  // what was seen, and after what
   std::string seen;     // the first half of it
   std::string engine;
-  std::uint64_t count = 0;  // runs that showed it
+  std::vector<std::string> models;  // under which it happens
+  std::uint64_t count = 0;          // runs or crash states that showed it
   std::vector<FindingEvent> acknowledged;
   std::vector<FindingEvent> crash_after;
   std::vector<FindingEvent> lost;
@@ -32,6 +34,16 @@ struct Finding {
   std::vector<std::string> processes;     // what each did, a line each
   std::string case_path;                  // for `crashgate replay`; empty: not saved
 };
+
+/// As in reports, from a blank line to the line that replays it.
+std::string to_text(const Finding& finding);
+nlohmann::json to_json(const Finding& finding);
+
+/// What each process of a plan did, a line each.
+std::vector<std::string> describe_processes(const Plan& plan);
+
+/// 8 hexadecimal digits of a hash: a finding's id from its cause.
+std::string id_of(std::string_view cause);
 
 /// The finding that a minimized failure amounts to, without engine, count and case.
 Finding make_finding(const Minimized& minimized);

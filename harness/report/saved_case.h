@@ -11,8 +11,6 @@
 
 namespace crashgate::harness {
 
-inline constexpr int kCaseSchema = 1;
-
 struct SavedCase {
   std::string store;
   std::string id;

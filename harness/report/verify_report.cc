@@ -1,27 +1,14 @@
 #include "harness/report/verify_report.h"
 
 #include <fmt/format.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
+#include "harness/report/model_report.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
 namespace {
-
-constexpr int kReportSchema = 1;
-
-std::string with_separators(std::uint64_t number) {
-  const auto digits = std::to_string(number);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
 
 Tally sum(const VerifyReport& report) {
   Tally total;
@@ -36,37 +23,6 @@ std::string how_much(const EngineResult& engine) {
   return fmt::format("{} of {} cases within the budget: {}",
                      with_separators(engine.exploration.units_done), with_separators(engine.units),
                      engine.basis);
-}
-
-void append(std::string& text, const Finding& finding) {
-  text += fmt::format("\n{}  [{}]  seen in {} run(s) of {}\n  {}\n", to_string(finding.kind),
-                      finding.id, with_separators(finding.count), finding.engine, finding.seen);
-  for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
-  for (const auto& line : finding.processes) text += "  " + line + "\n";
-  if (!finding.case_path.empty()) text += "  replay: crashgate replay " + finding.case_path + "\n";
-}
-
-nlohmann::json to_json(const std::vector<FindingEvent>& events) {
-  auto array = nlohmann::json::array();
-  for (const auto& event : events)
-    array.push_back(
-        {{"seq", event.seq}, {"call", event.call}, {"path", event.path}, {"source", nullptr}});
-  return array;
-}
-
-nlohmann::json to_json(const Finding& finding) {
-  return {{"id", finding.id},
-          {"kind", to_string(finding.kind)},
-          {"message", finding.message},
-          {"models", {"kill"}},
-          {"engine", finding.engine},
-          {"count", finding.count},
-          {"acknowledged", to_json(finding.acknowledged)},
-          {"crash_after", to_json(finding.crash_after)},
-          {"lost", to_json(finding.lost)},
-          {"disturbances", finding.disturbances},
-          {"fix", nullptr},
-          {"case", finding.case_path}};
 }
 
 nlohmann::json to_json(const EngineResult& engine) {
@@ -109,18 +65,6 @@ nlohmann::json kill_model(const VerifyReport& report) {
 
 }  // namespace
 
-std::string_view to_string(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kPass:
-      return "pass";
-    case Verdict::kFail:
-      return "fail";
-    case Verdict::kInconclusive:
-      return "inconclusive";
-  }
-  return "";
-}
-
 std::string first_line(std::uint64_t seed, const std::string& store) {
   return fmt::format("crashgate {}  seed {}  store {}", kVersion, seed, store);
 }
@@ -129,13 +73,21 @@ std::string to_text(const VerifyReport& report) {
   std::string text;
   for (const auto& engine : report.engines) {
     const auto& tally = engine.exploration.tally;
+    if (engine.crash) {
+      text += fmt::format("  {:<11}{:>8} crash states {:>20.1f} s  {}\n", engine.name,
+                          with_separators(engine.crash->exploration.states), engine.seconds,
+                          how_much(engine));
+      for (const auto& [name, count] : engine.crash->exploration.models)
+        text += model_line(name, count);
+      continue;
+    }
     text += fmt::format("  {:<11}{:>8} runs {:>8} kills {:>8} errors {:>6.1f} s  {}\n", engine.name,
                         with_separators(tally.runs), with_separators(tally.kills),
                         with_separators(tally.errors), engine.seconds, how_much(engine));
     if (!engine.left_out.empty())
       text += fmt::format("  {:<11}left out: {}\n", "", engine.left_out);
   }
-  for (const auto& finding : report.findings) append(text, finding);
+  for (const auto& finding : report.findings) text += to_text(finding);
   if (report.unminimized > 0)
     text += fmt::format("\n{} further failing case(s), of the kinds above, not made minimal\n",
                         report.unminimized);
@@ -143,41 +95,28 @@ std::string to_text(const VerifyReport& report) {
   text += fmt::format(
       "\n{}: {} in {} runs, {} kills, {} injected errors, {} acknowledged operations, {} "
       "put_if_absent winners, {:.1f} s\n",
-      report.verdict == Verdict::kPass   ? "PASS"
-      : report.verdict == Verdict::kFail ? "FAIL"
-                                         : "INCONCLUSIVE",
+      headline(report.verdict),
       report.findings.empty() ? std::string("no violation")
                               : fmt::format("{} violation(s)", report.findings.size()),
       with_separators(total.runs), with_separators(total.kills), with_separators(total.errors),
       with_separators(total.acknowledgements), with_separators(total.winners), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
-  for (const auto& finding : report.findings) {
-    if (finding.case_path.empty()) continue;
-    text += "crashgate replay " + finding.case_path + "\n";
-    break;
-  }
-  return text;
+  return text + replay_line(report.findings);
 }
 
 nlohmann::json to_json(const VerifyReport& report) {
-  struct utsname machine {};
-  ::uname(&machine);
-  nlohmann::json json{{"schema", kReportSchema},
-                      {"verdict", to_string(report.verdict)},
-                      {"inconclusive_reasons", report.inconclusive_reasons},
-                      {"seed", report.seed},
-                      {"command", report.command},
-                      {"store", report.store},
-                      {"seconds", report.seconds},
-                      {"context",
-                       {{"kernel", machine.release},
-                        {"machine", machine.machine},
-                        {"processors", ::sysconf(_SC_NPROCESSORS_ONLN)},
-                        {"crashgate", kVersion}}}};
+  auto json = json_frame(report.verdict, report.inconclusive_reasons, report.seed, report.command);
+  json["store"] = report.store;
+  json["seconds"] = report.seconds;
   json["engines"] = nlohmann::json::array();
   for (const auto& engine : report.engines) json["engines"].push_back(to_json(engine));
   json["models"] = nlohmann::json::array();
   if (auto model = kill_model(report); !model.is_null()) json["models"].push_back(std::move(model));
+  for (const auto& engine : report.engines) {
+    if (!engine.crash) continue;
+    for (const auto& [name, count] : engine.crash->exploration.models)
+      json["models"].push_back(model_json(name, count));
+  }
   json["findings"] = nlohmann::json::array();
   for (const auto& finding : report.findings) json["findings"].push_back(to_json(finding));
   return json;

@@ -8,11 +8,9 @@
 
 #include "harness/engine/engine.h"
 #include "harness/report/finding_report.h"
+#include "harness/report/report.h"
 
 namespace crashgate::harness {
-
-enum class Verdict : std::uint8_t { kPass, kFail, kInconclusive };
-std::string_view to_string(Verdict verdict);
 
 struct VerifyReport {
   std::string store;

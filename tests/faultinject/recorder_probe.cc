@@ -560,7 +560,47 @@ void listens() {
   CHECK(unlink("socket") == 0);
 }
 
+/// A system call as a 32-bit program makes it.
+void foreign() {
+  long result;
+  asm volatile("int $0x80"
+               : "=a"(result)
+               : "0"(20L)
+               : "memory", "r8", "r9", "r10", "r11");  // getpid
+  put(make("f"), result > 0 ? "a 32-bit call" : "not on this kernel");
+}
+
+/// Paths mean something else below another root.
+void chrooted() {
+  CHECK(mkdir("r", 0755) == 0 && mkdir("r/d", 0755) == 0);
+  CHECK(symlink("/d/absolute", "r/link") == 0);
+  const int above = open(".", O_RDONLY | O_DIRECTORY);
+  if (chroot("r") != 0) {
+    CHECK(errno == EPERM);
+    return;
+  }
+  put(make("below the old directory"), "1");
+  CHECK(chdir("/") == 0);
+  put(make("/a"), "2");
+  put(make("link"), "3");
+  put(make("../../../b"), "4");
+  CHECK(rename("/a", "/d/../c") == 0);
+  put(openat(above, "above", O_WRONLY | O_CREAT, 0600), "5");
+}
+
+void beneath() {
+  CHECK(mkdir("r", 0755) == 0);
+  open_how how = {};
+  how.flags = O_WRONLY | O_CREAT;
+  how.mode = 0600;
+  how.resolve = RESOLVE_IN_ROOT;
+  put(static_cast<int>(syscall(SYS_openat2, open("r", O_PATH), "/in", &how, sizeof how)), "x");
+}
+
 const std::map<std::string, void (*)()> modes = {
+    {"foreign", foreign},
+    {"chrooted", chrooted},
+    {"beneath", beneath},
     {"writes", writes},
     {"appends", appends},
     {"resizes", resizes},

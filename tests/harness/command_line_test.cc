@@ -68,7 +68,7 @@ class CommandLine : public ::testing::Test {
     std::ofstream(place_ / name, std::ios::binary) << text;
   }
 
-  testing::TemporaryDirectory place_;
+  testing::TemporaryDirectory place_{testing::fast_parent()};
   ProgramEnd end_;
 };
 
@@ -283,8 +283,10 @@ TEST_F(CommandLine, RefusesWhatIsNoCase) {
   changed("/calls", "odd", "changed.json");
   changed("/calls/0", "odd", "changed.json");
   changed("/calls/0", "x write", "changed.json");
+  changed("/calls/0", "4294967296 write", "changed.json");
   changed("/plan/workers", json::array(), "workers");
   changed("/plan/faults/0/process", 900, "faults");
+  changed("/plan/faults/0/process", std::uint64_t{1} << 32, "process");
 }
 
 TEST_F(CommandLine, ShimHandsThroughStatusAndOutput) {

@@ -31,7 +31,7 @@ class RegisteredStore : public ::testing::TestWithParam<StoreEntry> {
     return nlohmann::json::parse(content_of(place_ / "report.json"), nullptr, false);
   }
 
-  testing::TemporaryDirectory place_;
+  testing::TemporaryDirectory place_{testing::fast_parent()};
   ProgramEnd end_;
 };
 

@@ -39,8 +39,9 @@ void expect_valid(const Plan& plan) {
 }
 
 // Compared from left to right. All are natural numbers, so no plan can be made smaller for ever.
-using Measure = std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, bool, std::uint64_t,
-                           std::size_t, std::size_t, std::uint64_t, std::uint64_t>;
+using Measure = std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, bool, bool, bool,
+                           std::uint64_t, std::size_t, std::size_t, std::uint64_t, std::uint64_t,
+                           std::uint64_t, std::uint32_t>;
 
 Measure measure(const Plan& plan) {
   std::size_t operations = plan.setup.size();
@@ -71,11 +72,15 @@ Measure measure(const Plan& plan) {
           plan.faults.size(),
           plan.preemptions.size(),
           plan.same_process_ids,
+          plan.disk_size != 0,
+          plan.descriptor_limit != 0,
           bytes,
           odd_keys,
           endless,
           calls,
-          steps};
+          steps,
+          plan.disk_size,
+          plan.descriptor_limit};
 }
 
 Plan with_survivor_faults(Plan plan) {
@@ -89,6 +94,8 @@ TEST(SmallerPlans, AreValidAndReallySmaller) {
   for (std::uint64_t number = 0; number < 300; ++number) {
     auto plan = generate_plan(11, number, true);
     if (number % 3 == 0) plan = with_survivor_faults(plan);
+    if (number % 3 == 1) plan.disk_size = 1 << 20;
+    if (number % 3 == 2) plan.descriptor_limit = 5;
     for (const auto& smaller : smaller_plans(plan)) {
       expect_valid(smaller);
       if (HasFatalFailure()) return;
@@ -100,6 +107,8 @@ TEST(SmallerPlans, AreValidAndReallySmaller) {
 TEST(SmallerPlans, AreValidAllTheWayDown) {
   for (std::uint64_t number = 0; number < 60; ++number) {
     auto plan = with_survivor_faults(generate_plan(12, number, true));
+    plan.disk_size = 1 << 20;
+    plan.descriptor_limit = 5;
     // A different way down for each plan.
     for (std::size_t step = 0;; ++step) {
       const auto smaller = smaller_plans(plan);
@@ -113,6 +122,8 @@ TEST(SmallerPlans, AreValidAllTheWayDown) {
     EXPECT_TRUE(plan.faults.empty());
     EXPECT_TRUE(plan.preemptions.empty());
     EXPECT_TRUE(plan.setup.empty());
+    EXPECT_EQ(plan.disk_size, 0U);
+    EXPECT_EQ(plan.descriptor_limit, 0U);
   }
 }
 
@@ -175,6 +186,8 @@ TEST_F(MinimizerTest, StripsAKillToItsEssentials) {
                    {.kind = Kind::kPut, .key = "this", .size = 5000},
                    {.kind = Kind::kList}},
                   {{.kind = Kind::kExists, .key = "another"}}};
+  plan.descriptor_limit = 50;
+  if (why_no_small_disk().empty()) plan.disk_size = 1 << 20;
   Plan failing;
   FindingKind kind = FindingKind::kOrder;
   for (std::uint64_t call = 1; call < 40 && failing.workers.empty(); ++call) {
@@ -194,6 +207,8 @@ TEST_F(MinimizerTest, StripsAKillToItsEssentials) {
   EXPECT_EQ(minimized->plan.workers.size(), 1U);
   EXPECT_EQ(minimized->plan.workers[0].size(), 1U);
   EXPECT_EQ(minimized->plan.faults.size(), 1U);
+  EXPECT_EQ(minimized->plan.descriptor_limit, 0U);
+  EXPECT_EQ(minimized->plan.disk_size, 0U);
   EXPECT_EQ(keys_of(minimized->plan), std::vector<std::string>{"k"});
   EXPECT_FALSE(minimized->history.processes.empty());
   EXPECT_EQ(text(minimized->history.plan), text(minimized->plan));

@@ -141,6 +141,15 @@ TEST(PlanJson, RefusesBadMembers) {
       {"/same_process_ids", 3},
       {"/descriptor_limit", "few"},
       {"/disk_size", json::array()},
+      {"/setup/0/size", -1},
+      {"/faults/0/process", std::uint64_t{1} << 32},
+      {"/faults/0/operation", std::uint64_t{1} << 32},
+      {"/preemptions/0/step", std::uint64_t{1} << 32},
+      {"/preemptions/0/step", 1.5},
+      {"/preemptions/0/process", std::uint64_t{1} << 32},
+      {"/descriptor_limit", std::uint64_t{1} << 32},
+      {"/descriptor_limit", -1},
+      {"/disk_size", -1},
   };
   for (const auto& [pointer, value] : changes) {
     auto plan = small_plan();

@@ -14,6 +14,7 @@
 #include <set>
 
 #include "faultinject/syscall_table.h"
+#include "harness/engine/generator.h"
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
 #include "store/unique_fd.h"
@@ -186,6 +187,43 @@ TEST_F(RunnerTest, GivesOnePlanOneOrder) {
     plan.faults = {{0, 1, rule_at(3, 3, Action::kKillMid)},
                    {1, 1, rule_at(2, 2, Action::kError, EIO)}};
     expect_the_same_twice(store, plan);
+  }
+}
+
+TEST_F(RunnerTest, GivesGeneratedPlansOneOrder) {
+  for (const std::string_view store : {"local-file", "loser-told-early-fixed"}) {
+    for (std::uint64_t number = 0; number < 30; ++number) {
+      expect_the_same_twice(store, generate_plan(21, number, why_no_pid_namespaces().empty()));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// On a file system that lists a directory by a hash of the names, the order of calls depends on
+// them.
+TEST_F(RunnerTest, GivesTemporariesTheSameNames) {
+  for (const std::string_view store : {"local-file", "loser-told-early-fixed"}) {
+    auto runner = runner_for(store);
+    Plan plan;
+    plan.workers = {{{.kind = Kind::kPut, .key = "k", .size = 10}},
+                    {{.kind = Kind::kPut, .key = "l", .size = 10}}};
+    faultinject::Rule killed_at_rename = rule_at(1, 1, Action::kKillBefore);
+    killed_at_rename.calls.reset();
+    killed_at_rename.calls.set(static_cast<std::size_t>(faultinject::Row::k_renameat));
+    plan.faults = {{0, 1, killed_at_rename}, {1, 1, killed_at_rename}};
+    const auto names = [&] {
+      std::set<std::string> found;
+      RunOptions options;
+      options.at_crash = [&](const std::string& root) {
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
+          if (entry.is_regular_file()) found.insert(entry.path().filename());
+      };
+      EXPECT_EQ(run(runner, plan, options).kills, 2U);
+      return found;
+    };
+    const auto once = names();
+    EXPECT_EQ(once.size(), 2U) << store;
+    EXPECT_EQ(names(), once) << store;
   }
 }
 

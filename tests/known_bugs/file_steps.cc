@@ -22,21 +22,24 @@ UniqueFd try_open_directory(int directory, const std::string& name) {
   return UniqueFd(uninterrupted([&] { return openat(directory, name.c_str(), kDirectoryFlags); }));
 }
 
-enum class Ancestors { kMustExist, kCreate };
+enum class Ancestors { kMustExist, kCreate, kCreateUnsynced };
 
 // One step of the walk: opens the ancestor `name`, creating it first where that is wanted. Empty
 // where there is no such directory.
 Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, Ancestors ancestors,
                                       std::string_view key) {
   UniqueFd child = try_open_directory(directory, name);
-  if (!child && errno == ENOENT && ancestors == Ancestors::kCreate) {
+  // Again where mkdirat found an object of that name, and the object is gone by the time of openat.
+  constexpr int kAttempts = 16;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (child || errno != ENOENT || ancestors != Ancestors::kCreate) break;
     if (mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST) {
       return failure(errno, "mkdirat", key);
     }
     child = try_open_directory(directory, name);
-    if (!child && errno == ENOENT) return failure(errno, "openat", key);
   }
   if (child) return child;
+  if (errno == ENOENT && ancestors != Ancestors::kMustExist) return failure(errno, "openat", key);
   if (errno == ENOENT) return std::nullopt;
   if (errno != ENOTDIR && errno != ELOOP) return failure(errno, "openat", key);
   struct stat status;
@@ -67,6 +70,12 @@ Result<std::optional<Place>> walk(int root, std::string_view key, Ancestors ance
     rest.remove_prefix(slash + 1);
   }
   return Place{std::move(here), std::string(rest), std::string(key)};
+}
+
+Result<Place> made(Result<std::optional<Place>> place, std::string_view key) {
+  if (!place) return tl::unexpected(place.error());
+  if (!*place) return answer(ErrorCode::kConflict, key);
+  return std::move(**place);
 }
 
 }  // namespace
@@ -103,10 +112,11 @@ Result<std::optional<Place>> find_place(int root, std::string_view key) {
 }
 
 Result<Place> make_place(int root, std::string_view key) {
-  auto place = walk(root, key, Ancestors::kCreate);
-  if (!place) return tl::unexpected(place.error());
-  if (!*place) return answer(ErrorCode::kConflict, key);
-  return std::move(**place);
+  return made(walk(root, key, Ancestors::kCreate), key);
+}
+
+Result<Place> make_place_unsynced(int root, std::string_view key) {
+  return made(walk(root, key, Ancestors::kCreateUnsynced), key);
 }
 
 Result<Kind> kind_at(int directory, const std::string& name, std::string_view key) {

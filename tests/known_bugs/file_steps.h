@@ -48,6 +48,8 @@ Result<std::optional<Place>> find_place(int root, std::string_view key);
 /// The place of a key, its ancestors created where missing. On return the name of every ancestor is
 /// durable, whoever created it. kConflict where an ancestor is an object.
 Result<Place> make_place(int root, std::string_view key);
+/// The same, but nothing is synced.
+Result<Place> make_place_unsynced(int root, std::string_view key);
 
 enum class Kind { kAbsent, kObject, kDirectory, kOther };
 /// What stands under `name`. Only ENOENT means absent; what cannot be found out is an error.

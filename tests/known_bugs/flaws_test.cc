@@ -226,8 +226,14 @@ TEST(Flaws, BreakTheBadStoreAndNotItsTwin) {
   }
 }
 
+// What only a power loss shows: `crashgate verify` finds these (tests/harness/known_bad_test.cc).
+const std::string_view kShownByPowerLoss[] = {
+    "ancestors-not-synced",   "directory-not-synced",       "directory-synced-early",
+    "payload-not-synced",     "removal-not-synced",         "sync-file-range-as-barrier",
+    "wrong-descriptor-synced"};
+
 TEST(Flaws, AreKnownForEveryBadStore) {
-  std::set<std::string_view> played;
+  std::set<std::string_view> played(std::begin(kShownByPowerLoss), std::end(kShownByPowerLoss));
   for (const Flaw& flaw : kFlaws) played.insert(flaw.store);
   for (const auto& entry : harness::stores()) {
     EXPECT_TRUE(entry.good || played.contains(entry.name)) << entry.name;

@@ -30,14 +30,14 @@ Result<SimpleStore::Directories> SimpleStore::open_directories(const std::string
 
 Result<void> SimpleStore::put(std::string_view key, std::string_view payload) {
   if (auto valid = check_key(key); !valid) return valid;
-  auto place = make_place(root(), key);
+  auto place = prepare_place(key);
   if (!place) return tl::unexpected(place.error());
   return replace(*place, payload);
 }
 
 Result<void> SimpleStore::put_if_absent(std::string_view key, std::string_view payload) {
   if (auto valid = check_key(key); !valid) return valid;
-  auto place = make_place(root(), key);
+  auto place = prepare_place(key);
   if (!place) return tl::unexpected(place.error());
   return create(*place, payload);
 }
@@ -91,7 +91,15 @@ Result<void> SimpleStore::sync_payload(int fd, std::string_view key) {
   return sync_fd(fd, key);
 }
 
+Result<Place> SimpleStore::prepare_place(std::string_view key) {
+  return make_place(root(), key);
+}
+
 Result<void> SimpleStore::settle_publication(const Place& place) {
+  return settle(place);
+}
+
+Result<void> SimpleStore::settle_removal(const Place& place) {
   return settle(place);
 }
 
@@ -181,11 +189,11 @@ Result<void> SimpleStore::remove(std::string_view key) {
   const int directory = (*place)->directory.get();
   const auto kind = kind_at(directory, (*place)->name, key);
   if (!kind) return tl::unexpected(kind.error());
-  if (*kind == Kind::kDirectory) return {};
   if (*kind == Kind::kOther) return answer(ErrorCode::kNotAnObject, key);
   if (*kind == Kind::kObject) {
-    if (unlinkat(directory, (*place)->name.c_str(), 0) == 0) return settle(**place);
-    if (errno != ENOENT) return failure(errno, "unlinkat", key);
+    if (unlinkat(directory, (*place)->name.c_str(), 0) == 0) return settle_removal(**place);
+    // Another removed it meanwhile, and may have put a key below it: then it is a directory now.
+    if (errno != ENOENT && errno != EISDIR) return failure(errno, "unlinkat", key);
   }
   return sync_fd(directory, key);  // another's removal may not be durable yet
 }

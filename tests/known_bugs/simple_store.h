@@ -74,6 +74,8 @@ class SimpleStore : public harness::StoreUnderTest {
   /// How often a step is tried that others may make fail by their own success.
   static constexpr int kTries = 1000;
 
+  /// The place of a key that is about to be written, the names of its ancestors durable.
+  virtual Result<Place> prepare_place(std::string_view key);
   /// put and put_if_absent, once the key's directory exists and is durable.
   virtual Result<void> replace(const Place& place, std::string_view payload);
   virtual Result<void> create(const Place& place, std::string_view payload);
@@ -83,6 +85,8 @@ class SimpleStore : public harness::StoreUnderTest {
   virtual Result<void> sync_payload(int fd, std::string_view key);
   /// Makes a publication durable; Indeterminate where that fails.
   virtual Result<void> settle_publication(const Place& place);
+  /// Makes a removal durable, one's own or another's; Indeterminate where that fails.
+  virtual Result<void> settle_removal(const Place& place);
   virtual Result<bool> object_exists(std::string_view key);
   /// What an entry is that a directory listing has just shown.
   virtual Result<Kind> kind_of_entry(int directory, const std::string& name);

@@ -9,6 +9,13 @@
 
 namespace crashgate::testing {
 
+/// For tests that sync a lot, wherever: a tmpfs where there is one.
+inline std::filesystem::path fast_parent() {
+  const std::filesystem::path shared_memory = "/dev/shm";
+  return std::filesystem::exists(shared_memory) ? shared_memory
+                                                : std::filesystem::temp_directory_path();
+}
+
 /// Not thread-safe. A forked child must leave by _exit, or it would remove the directory of its
 /// parent.
 class TemporaryDirectory {

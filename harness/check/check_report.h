@@ -1,0 +1,37 @@
+// What `crashgate check` did, as text and as the JSON object of DESIGN.md.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "harness/crash_state/crash_exploration.h"
+#include "harness/report/report.h"
+
+namespace crashgate::harness {
+
+struct CheckReport {
+  std::uint64_t seed = 0;
+  std::string command;
+  Verdict verdict = Verdict::kPass;
+  std::vector<std::string> inconclusive_reasons;
+  std::vector<std::string> notes;  // what the user should know, and what does not change the verdict
+  std::string recorder;
+  std::uint64_t events = 0;
+  std::uint64_t acknowledgements = 0;
+  std::uint64_t processes = 0;
+  std::string basis;
+  std::vector<const PersistenceModel*> models;
+  CrashExploration exploration;
+  std::vector<std::string> blind;  // barriers whose loss the checker does not notice, a line each
+  std::vector<Finding> findings;
+  double recording_seconds = 0;
+  double seconds = 0;
+  bool interrupted = false;
+};
+
+std::string to_text(const CheckReport& report);
+nlohmann::json to_json(const CheckReport& report);
+
+}  // namespace crashgate::harness

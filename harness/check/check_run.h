@@ -1,0 +1,41 @@
+// `crashgate check` from end to end: set up, record, explore, judge, report. DESIGN.md has the
+// contract of the three commands.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "harness/check/check_report.h"
+#include "harness/check/checker.h"
+#include "harness/crash_state/persistence_model.h"
+#include "store/error.h"
+
+namespace crashgate::harness {
+
+struct CheckOptions {
+  std::string setup;     // empty: none
+  std::string workload;  // for /bin/sh -c
+  CheckerOptions checker;
+  std::vector<const PersistenceModel*> models;
+  std::vector<const PersistenceModel*> fail_on;  // findings under other models only are reported
+  std::vector<std::string> ignored;              // globs of disposable files
+  Basis basis;
+  std::uint64_t seed = 1;
+  double budget_seconds = 60;    // 0: no limit but the state limit
+  std::uint64_t state_limit = 0;  // of each model; 0: none
+  unsigned jobs = 1;
+  bool terminal = false;  // the workload's standard output is one
+  bool stacks = false;
+  std::string out = ".crashgate";
+  std::string command;  // the command line, for the report
+  std::function<void(std::string_view stage, std::uint64_t states)> progress = {};
+};
+
+/// InvalidArgument: bad input, a workload or a checker that does not do its part; anything else:
+/// crashgate or the machine failed. Whatever way it ends, nothing of it is left but the cases.
+Result<CheckReport> run_check(const CheckOptions& options);
+
+}  // namespace crashgate::harness

@@ -1,0 +1,400 @@
+#include "harness/crash_state/crash_exploration.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <unordered_map>
+
+#include "harness/engine/exploration.h"
+#include "harness/engine/job_processes.h"
+
+namespace crashgate::harness {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one subject
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+json to_json(const Judgement& judgement) {
+  return {{"kind", to_string(judgement.kind)},
+          {"message", judgement.message},
+          {"cause", judgement.cause},
+          {"output", judgement.output}};
+}
+
+Judgement judgement_from_json(const json& from) {
+  const auto kind = find_finding_kind(from.at("kind").get<std::string>());
+  return {false, kind.value(), from.at("message"), from.at("cause"), from.at("output")};
+}
+
+json to_json(const ModelCount& count) {
+  return {{"crash_points", count.crash_points},
+          {"states", count.states},
+          {"exhaustive", count.exhaustive},
+          {"seconds", count.seconds},
+          {"first", count.seconds_to_first_rejection}};
+}
+
+json to_json(const BarrierTest& test) {
+  return {{"subject", test.subject},
+          {"event", test.event},
+          {"noticed", test.noticed},
+          {"exhaustive", test.exhaustive},
+          {"added", test.states_added}};
+}
+
+// What the job processes have in common.
+struct Progress {
+  std::atomic<std::uint64_t> states;
+  std::atomic<std::uint64_t> subjects_done;  // over all jobs
+};
+
+class SharedProgress {
+ public:
+  SharedProgress() {
+    void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) progress_ = new (memory) Progress{};
+  }
+  SharedProgress(const SharedProgress&) = delete;
+  SharedProgress& operator=(const SharedProgress&) = delete;
+  ~SharedProgress() {
+    if (progress_ != nullptr) ::munmap(progress_, sizeof(Progress));
+  }
+  Progress* operator->() const { return progress_; }
+  explicit operator bool() const { return progress_ != nullptr; }
+
+ private:
+  Progress* progress_ = nullptr;
+};
+
+std::uint64_t pair_hash(const CrashState& state) {
+  return state.tree_hash ^ (state.acknowledgement_end * 0x9e3779b97f4a7c15u);
+}
+
+// One job: its share of the states of every subject.
+class JobExploration {
+ public:
+  JobExploration(const std::vector<CrashSubject>& subjects, const CrashExplorationOptions& options,
+                 unsigned job, Clock::time_point started, const SharedProgress& progress)
+      : subjects_(subjects),
+        options_(options),
+        job_(job),
+        started_(started),
+        progress_(progress),
+        counts_(options.models.size()) {}
+
+  json run() {
+    for (std::size_t i = 0; i < subjects_.size(); ++i) {
+      explore(i);
+      ++progress_->subjects_done;
+    }
+    json counts = json::array();
+    for (const auto& count : counts_) counts.push_back(to_json(count));
+    json rejections = json::array();
+    for (const auto& rejection : rejections_) rejections.push_back(to_json(rejection));
+    json barriers = json::array();
+    for (const auto& barrier : barriers_) barriers.push_back(to_json(barrier));
+    return {{"counts", counts},     {"rejections", rejections},        {"barriers", barriers},
+            {"states", states_},    {"flaky", flaky_}, {"flaky_message", flaky_message_}};
+  }
+
+ private:
+  void explore(std::size_t index) {
+    subject_ = index;
+    verdicts_.clear();
+    groups_.clear();
+    judge_ = nullptr;
+    // Equal parts of the time that is left, for the subjects and then for the models to come.
+    const auto subject_deadline = part_of(options_.deadline, subjects_.size() - index);
+    for (std::size_t m = 0; m < options_.models.size(); ++m) {
+      const auto begun = Clock::now();
+      explore(*options_.models[m], counts_[m], part_of(subject_deadline, options_.models.size() - m));
+      counts_[m].seconds += seconds_since(begun);
+    }
+    if (options_.test_barriers && groups_.empty()) test_barriers(subject_deadline);
+  }
+
+  static Clock::time_point part_of(Clock::time_point deadline, std::size_t parts) {
+    if (deadline == Clock::time_point::max()) return deadline;
+    const auto now = Clock::now();
+    return now + std::max(Clock::duration::zero(), deadline - now) / static_cast<long>(parts);
+  }
+
+  EnumerationOptions enumeration() const {
+    return {options_.basis, options_.seed, options_.state_limit};
+  }
+
+  bool is_mine(std::uint64_t hash) const { return (hash >> 20) % options_.jobs == job_; }
+
+  void explore(const PersistenceModel& model, ModelCount& count, Clock::time_point deadline) {
+    CrashStateEnumerator states(*subjects_[subject_].trace, model, enumeration());
+    bool complete = true;
+    while (const CrashState* state = states.next()) {
+      const auto hash = pair_hash(*state);
+      if (!is_mine(hash)) continue;
+      if (Clock::now() > deadline) {
+        complete = false;
+        break;
+      }
+      const auto [known, inserted] = verdicts_.try_emplace(hash, kAccepted);
+      if (inserted) known->second = verdict_of(*state, model);
+      ++count.states;
+      if (known->second == kAccepted) continue;
+      rejections_[known->second].models.emplace(model.name);
+      if (count.seconds_to_first_rejection < 0)
+        count.seconds_to_first_rejection = seconds_since(started_);
+    }
+    if (job_ == 0) count.crash_points += states.crash_points();
+    count.exhaustive = count.exhaustive && complete && states.exhaustive();
+  }
+
+  Judgement judge(const CrashState& state) {
+    if (!judge_) {
+      auto made = subjects_[subject_].make_judge(job_);
+      if (!made) throw std::runtime_error(to_string(made.error()));
+      judge_ = std::move(*made);
+    }
+    auto judgement = judge_(state);
+    if (!judgement) throw std::runtime_error(to_string(judgement.error()));
+    return std::move(*judgement);
+  }
+
+  // kAccepted, or the index of the rejection that the state belongs to.
+  std::size_t verdict_of(const CrashState& state, const PersistenceModel& model) {
+    ++states_;
+    ++progress_->states;
+    auto judgement = judge(state);
+    if (judgement.accepted) return kAccepted;
+    auto again = judge(state);
+    if (again.accepted) {
+      ++flaky_;
+      if (flaky_message_.empty()) flaky_message_ = judgement.message;
+      return kAccepted;
+    }
+    const auto cause = groups_.size() < kMostRejections ? again.cause : groups_.begin()->first;
+    const auto [group, is_new] = groups_.try_emplace(cause, rejections_.size());
+    if (is_new) rejections_.push_back({.subject = subject_});
+    auto& rejection = rejections_[group->second];
+    ++rejection.count;
+    if (is_new || state.lost.size() < rejection.lost.size()) {
+      rejection.judgement = std::move(again);
+      rejection.model = model.name;
+      rejection.crash_point = state.crash_point;
+      rejection.acknowledgement_end = state.acknowledgement_end;
+      rejection.lost = state.lost;
+    }
+    return group->second;
+  }
+
+  void test_barriers(Clock::time_point deadline) {
+    const auto& trace = *subjects_[subject_].trace;
+    for (const auto event : barriers_of(trace)) {
+      const auto mutant = without_barrier(trace, event);
+      CrashStateEnumerator states(mutant, *find_model("posix"), enumeration());
+      BarrierTest test{.subject = subject_, .event = event};
+      while (const CrashState* state = states.next()) {
+        const auto hash = pair_hash(*state);
+        if (!is_mine(hash) || verdicts_.contains(hash)) continue;
+        if (Clock::now() > deadline) {
+          test.exhaustive = false;
+          break;
+        }
+        ++test.states_added;
+        ++progress_->states;
+        const auto judgement = judge(*state);
+        test.noticed = !judgement.accepted;
+        if (test.noticed) break;
+      }
+      test.exhaustive = test.exhaustive && (test.noticed || states.exhaustive());
+      barriers_.push_back(test);
+    }
+  }
+
+  static constexpr std::size_t kAccepted = std::numeric_limits<std::size_t>::max();
+
+  const std::vector<CrashSubject>& subjects_;
+  const CrashExplorationOptions& options_;
+  unsigned job_;
+  Clock::time_point started_;
+  const SharedProgress& progress_;
+  std::size_t subject_ = 0;
+  StateJudge judge_;
+  std::unordered_map<std::uint64_t, std::size_t> verdicts_;  // of the subject, by pair
+  std::map<std::string, std::size_t> groups_;                // of the subject: cause to rejection
+  std::vector<Rejection> rejections_;
+  std::vector<ModelCount> counts_;
+  std::vector<BarrierTest> barriers_;
+  std::uint64_t states_ = 0;
+  std::uint64_t flaky_ = 0;
+  std::string flaky_message_;
+};
+
+void add_rejection(std::vector<Rejection>& all, Rejection rejection) {
+  const auto same = std::ranges::find_if(all, [&](const Rejection& other) {
+    return other.subject == rejection.subject &&
+           other.judgement.cause == rejection.judgement.cause;
+  });
+  if (same == all.end()) {
+    all.push_back(std::move(rejection));
+    return;
+  }
+  rejection.count += same->count;
+  rejection.models.merge(same->models);
+  if (same->lost.size() <= rejection.lost.size()) {
+    same->count = rejection.count;
+    same->models = std::move(rejection.models);
+  } else {
+    *same = std::move(rejection);
+  }
+}
+
+void add_barrier(std::vector<BarrierTest>& all, const json& from) {
+  const BarrierTest test{from.at("subject"), from.at("event"), from.at("noticed"),
+                         from.at("exhaustive"), from.at("added")};
+  const auto same = std::ranges::find_if(all, [&](const BarrierTest& other) {
+    return other.subject == test.subject && other.event == test.event;
+  });
+  if (same == all.end()) {
+    all.push_back(test);
+    return;
+  }
+  same->noticed = same->noticed || test.noticed;
+  same->exhaustive = same->exhaustive && test.exhaustive;
+  same->states_added += test.states_added;
+}
+
+void add_report(CrashExploration& all, const CrashExplorationOptions& options, const json& report) {
+  for (std::size_t m = 0; m < options.models.size(); ++m) {
+    const auto& from = report.at("counts").at(m);
+    auto& count = all.models[std::string(options.models[m]->name)];
+    count.crash_points += from.at("crash_points").get<std::uint64_t>();
+    count.states += from.at("states").get<std::uint64_t>();
+    count.exhaustive = count.exhaustive && from.at("exhaustive").get<bool>();
+    count.seconds = std::max(count.seconds, from.at("seconds").get<double>());
+    const double first = from.at("first");
+    if (first >= 0 &&
+        (count.seconds_to_first_rejection < 0 || first < count.seconds_to_first_rejection))
+      count.seconds_to_first_rejection = first;
+  }
+  for (const auto& one : report.at("rejections"))
+    add_rejection(all.rejections, rejection_from_json(one));
+  for (const auto& one : report.at("barriers")) add_barrier(all.barriers, one);
+  all.states += report.at("states").get<std::uint64_t>();
+  all.flaky += report.at("flaky").get<std::uint64_t>();
+  if (all.flaky_message.empty()) all.flaky_message = report.at("flaky_message");
+}
+
+// A subject that one job found wrong was not tested for blindness by that job, and the others' tests
+// say nothing of it.
+void forget_barriers_of_rejected(CrashExploration& all) {
+  std::erase_if(all.barriers, [&](const BarrierTest& test) {
+    return std::ranges::any_of(all.rejections, [&](const Rejection& rejection) {
+      return rejection.subject == test.subject;
+    });
+  });
+}
+
+}  // namespace
+
+json to_json(const Rejection& rejection) {
+  return {{"subject", rejection.subject},       {"judgement", to_json(rejection.judgement)},
+          {"count", rejection.count},           {"models", rejection.models},
+          {"model", rejection.model},           {"crash_point", rejection.crash_point},
+          {"told", rejection.acknowledgement_end}, {"lost", rejection.lost}};
+}
+
+Rejection rejection_from_json(const json& from) {
+  return {from.at("subject"), judgement_from_json(from.at("judgement")),
+          from.at("count"),   from.at("models").get<std::set<std::string>>(),
+          from.at("model"),   from.at("crash_point"),
+          from.at("told"),    from.at("lost").get<std::vector<std::uint32_t>>()};
+}
+
+Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& subjects,
+                                              const CrashExplorationOptions& options) {
+  const SharedProgress progress;
+  if (!progress) return tl::unexpected(error_from_errno(errno, "mmap", "progress"));
+  const auto started = Clock::now();
+  const auto body = [&](unsigned job) {
+    return JobExploration(subjects, options, job, started, progress).run();
+  };
+  const auto watch = [&] {
+    if (options.progress)
+      options.progress(progress->states, progress->subjects_done / std::max(1u, options.jobs));
+    return interrupting_signal() == 0;
+  };
+  auto reports = run_jobs(options.jobs, body, watch);
+  if (!reports) return tl::unexpected(reports.error());
+  CrashExploration all;
+  all.interrupted = !*reports;
+  if (all.interrupted) return all;
+  for (const auto& report : **reports) add_report(all, options, report);
+  std::ranges::stable_sort(all.rejections, {}, &Rejection::subject);
+  forget_barriers_of_rejected(all);
+  return all;
+}
+
+// Greedy: tries to keep each lost micro-operation in turn, the latest first, since what others need
+// comes earlier and is put back along with it.
+Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
+                                const Basis& basis, const StateJudge& judge) {
+  const auto* model = find_model(rejection.model);
+  CrashStateEnumerator states(*subject.trace, *model, {.basis = basis});
+  Rejection best = rejection;
+  bool shrunk = true;
+  while (shrunk) {
+    shrunk = false;
+    for (std::size_t i = best.lost.size(); i-- > 0;) {
+      if (interrupting_signal() != 0) return best;
+      auto lost = best.lost;
+      lost.erase(lost.begin() + static_cast<std::ptrdiff_t>(i));
+      const auto* state = states.state_without(best.crash_point, lost);
+      if (state == nullptr || state->lost.size() >= best.lost.size()) continue;
+      auto judgement = judge(*state);
+      if (!judgement) return tl::unexpected(judgement.error());
+      if (judgement->accepted || judgement->cause != best.judgement.cause) continue;
+      best.lost = state->lost;
+      best.judgement = std::move(*judgement);
+      best.acknowledgement_end = state->acknowledgement_end;
+      shrunk = true;
+      break;
+    }
+  }
+  return best;
+}
+
+std::vector<std::size_t> barriers_of(const faultinject::Trace& trace) {
+  std::vector<std::size_t> barriers;
+  for (std::size_t i = 0; i < trace.events.size(); ++i) {
+    const auto& event = trace.events[i];
+    if (event.kind != faultinject::EventKind::kStorage || event.result < 0 || event.end == 0)
+      continue;
+    const auto kind = faultinject::row_info(event.row).kind;
+    if (kind == faultinject::Kind::kBarrier || event.sync != faultinject::WriteSync::kNone)
+      barriers.push_back(i);
+  }
+  return barriers;
+}
+
+faultinject::Trace without_barrier(const faultinject::Trace& trace, std::size_t event) {
+  auto changed = trace;
+  auto& barrier = changed.events[event];
+  if (barrier.sync != faultinject::WriteSync::kNone) {
+    barrier.sync = faultinject::WriteSync::kNone;
+  } else {
+    barrier.row = faultinject::Row::k_sync_file_range;  // a hint: no barrier at all
+  }
+  return changed;
+}
+
+}  // namespace crashgate::harness

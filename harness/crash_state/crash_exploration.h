@@ -1,0 +1,114 @@
+// Judges the crash states of traces, in several processes, and keeps what was rejected.
+//
+// Every job process enumerates all states and judges its share of them, told by the state's hash, so
+// jobs need not talk. A pair of tree and acknowledgements is judged once, whatever number of models
+// allow it. A state that is rejected is judged again; where it is then accepted the judge is flaky.
+//
+// Then crashgate tests itself: where a trace showed nothing wrong, each of its barriers in turn is
+// taken away, and the states that this adds under `posix` are judged. A barrier is *noticed* when one
+// of them is rejected, *redundant* when there are none; else the judge is blind to it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/crash_state/crash_state_enumerator.h"
+#include "harness/judge/finding.h"
+#include "store/error.h"
+
+namespace crashgate::harness {
+
+/// What a judge says of one state.
+struct Judgement {
+  bool accepted = true;
+  FindingKind kind = FindingKind::kChecker;
+  std::string message;  // what is wrong, in one line
+  std::string cause;    // equal for equal causes
+  std::string output;   // what a checker printed
+};
+
+/// Materializes a state and judges it. An error: the judge itself failed, and the exploration ends.
+using StateJudge = std::function<Result<Judgement>(const CrashState& state)>;
+
+/// One trace to explore; `make_judge` is called once in each job process that explores it.
+struct CrashSubject {
+  const faultinject::Trace* trace = nullptr;
+  std::function<Result<StateJudge>(unsigned job)> make_judge;
+};
+
+/// States that were rejected for one cause in one subject. The example is the one that lost least.
+struct Rejection {
+  std::size_t subject = 0;
+  Judgement judgement;
+  std::uint64_t count = 0;       // distinct states
+  std::set<std::string> models;  // under which at least one of them is possible
+  std::string model;             // of the example
+  std::size_t crash_point = 0;
+  std::size_t acknowledgement_end = 0;
+  std::vector<std::uint32_t> lost;
+};
+
+/// Between processes.
+nlohmann::json to_json(const Rejection& rejection);
+Rejection rejection_from_json(const nlohmann::json& json);
+
+struct ModelCount {
+  std::uint64_t crash_points = 0;
+  std::uint64_t states = 0;  // distinct pairs of tree and acknowledgements that were judged
+  bool exhaustive = true;    // ... and these were all of them
+  double seconds = 0;
+  double seconds_to_first_rejection = -1;  // since the exploration began; -1: none
+};
+
+/// A barrier of subjects[subject], taken away.
+struct BarrierTest {
+  std::size_t subject = 0;
+  std::size_t event = 0;
+  bool noticed = false;
+  bool exhaustive = true;
+  std::uint64_t states_added = 0;  // 0: the barrier is redundant
+};
+
+struct CrashExplorationOptions {
+  std::vector<const PersistenceModel*> models;
+  Basis basis;
+  std::uint64_t seed = 1;
+  unsigned jobs = 1;
+  std::uint64_t state_limit = UINT64_MAX;  // of one subject under one model
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  bool test_barriers = false;
+  std::function<void(std::uint64_t states, std::uint64_t subjects_done)> progress = {};
+};
+
+struct CrashExploration {
+  std::map<std::string, ModelCount> models;
+  std::vector<Rejection> rejections;  // in order of subject, then of first appearance
+  std::vector<BarrierTest> barriers;
+  std::uint64_t states = 0;  // judged; of several models together
+  std::uint64_t flaky = 0;   // states that were rejected, and then accepted
+  std::string flaky_message;
+  bool interrupted = false;
+};
+
+Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& subjects,
+                                              const CrashExplorationOptions& options);
+
+/// A rejection in which nothing that is lost can be kept: each lost micro-operation, put back, gives
+/// a state that is accepted or rejected for another cause. Judges in the calling process.
+Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
+                                const Basis& basis, const StateJudge& judge);
+
+/// The trace with one barrier as if it had never been called.
+faultinject::Trace without_barrier(const faultinject::Trace& trace, std::size_t event);
+
+/// Events that are barriers and succeeded: fsync and its family, and writes with O_SYNC or O_DSYNC.
+std::vector<std::size_t> barriers_of(const faultinject::Trace& trace);
+
+}  // namespace crashgate::harness

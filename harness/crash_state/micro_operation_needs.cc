@@ -1,0 +1,188 @@
+// One pass in trace order. What is kept short by transitivity:
+//   metadata_in_order: each needs the one before it only.
+//   size_needs_data: a size step brings the size before it, and with that the data which that one
+//     needed. So each file has a list of the data that no size step covers yet, and a step takes
+//     from it all that starts below the step.
+#include "harness/crash_state/micro_operation_needs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace crashgate::harness {
+namespace {
+
+using faultinject::FileId;
+using faultinject::kNoFile;
+using faultinject::Trace;
+using faultinject::TraceEvent;
+
+class NeedsBuilder {
+ public:
+  NeedsBuilder(const Trace& trace, const MicroOperations& micro_operations,
+               const PersistenceModel& model)
+      : trace_(trace),
+        all_(micro_operations),
+        model_(model),
+        last_size_(all_.first_piece.size(), kNoMicroOperation),
+        uncovered_data_(all_.first_piece.size()) {}
+
+  MicroOperationNeeds build() {
+    result_.group.resize(all_.operations.size());
+    std::iota(result_.group.begin(), result_.group.end(), 0);
+    result_.begin.reserve(all_.operations.size() + 1);
+    for (std::uint32_t event = 0; event < all_.events(); ++event) {
+      first_ = all_.first_of_event[event];
+      end_ = all_.first_of_event[event + 1];
+      if (first_ == end_) continue;
+      event_ = &trace_.events[event];
+      group_event();
+      for (std::uint32_t index = first_; index < end_; ++index) add_needs(index);
+    }
+    result_.begin.push_back(static_cast<std::uint32_t>(result_.to.size()));
+    return std::move(result_);
+  }
+
+ private:
+  void join(std::uint32_t index, std::uint32_t other) {
+    const auto [low, high] = std::minmax(result_.group[index], result_.group[other]);
+    if (low == high) return;
+    for (std::uint32_t at = first_; at < end_; ++at) {
+      if (result_.group[at] == high) result_.group[at] = low;
+    }
+  }
+  void join_event() {
+    for (std::uint32_t at = first_; at < end_; ++at) result_.group[at] = first_;
+  }
+
+  bool is_directory(FileId id) const {
+    const auto found = all_.start.files.find(id);
+    return found != all_.start.files.end() && S_ISDIR(found->second.mode);
+  }
+
+  void group_event() {
+    if (writes_data(*event_)) {
+      if (!model_.tears_blocks) join_blocks();
+      join_ignored_steps();
+    } else if (model_.completed_calls_persist || is_truncation(*event_)) {
+      join_event();
+    } else if (zeros_range(*event_)) {
+      join_blocks();
+    } else if (is_rename(*event_)) {
+      const bool exchange = (event_->flags & RENAME_EXCHANGE) != 0;
+      if (event_->name.directory == event_->name2.directory ||
+          model_.renames_across_directories_are_atomic || is_directory(event_->file) ||
+          (exchange && is_directory(event_->replaced))) {
+        join_event();
+      }
+    }
+  }
+
+  /// Pieces that share a block.
+  void join_blocks() {
+    std::uint32_t last = kNoMicroOperation;
+    for (std::uint32_t at = first_; at < end_; ++at) {
+      if (all_.operations[at].kind != LocationKind::kData) continue;
+      if (last != kNoMicroOperation) {
+        const Location& before = all_.locations[all_.operations[last].location];
+        const Location& piece = all_.locations[all_.operations[at].location];
+        if ((before.end - 1) / kBlockBytes == piece.begin / kBlockBytes) join(last, at);
+      }
+      last = at;
+    }
+  }
+
+  /// A size at which this model never stops: there is no telling it from the next one.
+  bool is_ignored(std::uint32_t index) const {
+    const MicroOperation& operation = all_.operations[index];
+    if (operation.kind != LocationKind::kSize || operation.in_order || is_last_size(index)) {
+      return false;
+    }
+    return (operation.at_tear_point && !model_.tears_blocks) ||
+           (model_.sizes_stop_at_blocks && operation.value.number % kBlockBytes != 0);
+  }
+  bool is_last_size(std::uint32_t index) const {
+    for (std::uint32_t at = index + 1; at < end_; ++at) {
+      if (all_.operations[at].kind == LocationKind::kSize) return false;
+    }
+    return true;
+  }
+  void join_ignored_steps() {
+    std::uint32_t ignored = kNoMicroOperation;
+    for (std::uint32_t at = first_; at < end_; ++at) {
+      if (all_.operations[at].kind != LocationKind::kSize) continue;
+      if (ignored != kNoMicroOperation) join(ignored, at);
+      ignored = is_ignored(at) ? at : kNoMicroOperation;
+    }
+  }
+
+  void need(std::uint32_t other) {
+    if (other != kNoMicroOperation) result_.to.push_back(other);
+  }
+
+  void add_needs(std::uint32_t index) {
+    const MicroOperation& operation = all_.operations[index];
+    const FileId file = all_.file_of(operation);
+    result_.begin.push_back(static_cast<std::uint32_t>(result_.to.size()));
+    need(operation.previous);
+
+    if (model_.completed_calls_persist && writes_data(*event_) && !is_ignored(index)) {
+      for (std::uint32_t at = index; at-- > first_;) {
+        if (is_ignored(at)) continue;
+        need(at);
+        break;
+      }
+    }
+    if (model_.metadata_in_order && !model_.fsync_frees_order && operation.in_order) {
+      need(last_in_order_);
+      last_in_order_ = index;
+    }
+    if (operation.kind == LocationKind::kSize) {
+      if (model_.size_needs_data && !operation.in_order && !is_ignored(index)) {
+        std::erase_if(uncovered_data_[file], [&](std::uint32_t data) {
+          if (all_.locations[all_.operations[data].location].begin >= operation.value.number) {
+            return false;
+          }
+          need(data);
+          return true;
+        });
+      }
+      last_size_[file] = index;
+    }
+    if (operation.kind == LocationKind::kData &&
+        (model_.size_needs_data || model_.rename_over_needs_data)) {
+      uncovered_data_[file].push_back(index);
+    }
+    if (index == first_ && is_rename(*event_) && event_->replaced != kNoFile &&
+        (event_->flags & RENAME_EXCHANGE) == 0) {
+      if (model_.rename_over_needs_size || model_.rename_over_needs_data) {
+        need(last_size_[event_->file]);
+      }
+      if (model_.rename_over_needs_data) {
+        for (const std::uint32_t data : uncovered_data_[event_->file]) need(data);
+      }
+    }
+  }
+
+  const Trace& trace_;
+  const MicroOperations& all_;
+  const PersistenceModel& model_;
+  MicroOperationNeeds result_;
+  const TraceEvent* event_ = nullptr;  // and its micro-operations:
+  std::uint32_t first_ = 0;
+  std::uint32_t end_ = 0;
+  std::uint32_t last_in_order_ = kNoMicroOperation;
+  std::vector<std::uint32_t> last_size_;  // by FileId, as is the next
+  std::vector<std::vector<std::uint32_t>> uncovered_data_;
+};
+
+}  // namespace
+
+MicroOperationNeeds needs_of(const Trace& trace, const MicroOperations& micro_operations,
+                             const PersistenceModel& model) {
+  return NeedsBuilder(trace, micro_operations, model).build();
+}
+
+}  // namespace crashgate::harness
