@@ -1,7 +1,9 @@
-// What shim_overhead_bench runs with and without a preloaded library:
+// What shim_overhead_bench and recording_overhead_bench run with and without being watched:
 //
-//   call_loop CALL DIRECTORY COUNT     make that call COUNT times, print nanoseconds per call:
-//                                      the median of batches, so that being preempted hardly counts
+//   call_loop CALL DIRECTORY COUNT     make that call COUNT times, print nanoseconds per call
+//   twice:
+//                                      the median of batches, so that being preempted hardly
+//                                      counts, and the mean, so that what is done now and then does
 //   call_loop --list                   the calls, one a line
 //
 // Exit status 0: done; 1: a call failed; 2: bad usage.
@@ -13,6 +15,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +27,9 @@ constexpr std::array<char, 4096> kBlock{};
 
 bool write_block(int fd, const char*) {
   return ::pwrite(fd, kBlock.data(), kBlock.size(), 0) == static_cast<ssize_t>(kBlock.size());
+}
+bool append_block(int fd, const char*) {
+  return ::write(fd, kBlock.data(), kBlock.size()) == static_cast<ssize_t>(kBlock.size());
 }
 bool sync_file(int fd, const char*) {
   return ::fsync(fd) == 0;
@@ -37,8 +43,10 @@ struct Loop {
   std::string_view name;
   bool (*call)(int fd, const char* path);
 };
-constexpr Loop kLoops[] = {
-    {"pwrite_4096", &write_block}, {"fsync", &sync_file}, {"openat_close", &open_and_close}};
+constexpr Loop kLoops[] = {{"pwrite_4096", &write_block},
+                           {"append_4096", &append_block},
+                           {"fsync", &sync_file},
+                           {"openat_close", &open_and_close}};
 
 }  // namespace
 
@@ -54,8 +62,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: call_loop CALL DIRECTORY COUNT\n");
     return 2;
   }
-  std::string path = std::string(argv[2]) + "/call-loop-XXXXXX";
-  const int fd = ::mkstemp(path.data());
+  const std::string path = std::string(argv[2]) + "/call-loop-" + std::to_string(::getpid());
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   bool done = fd >= 0 && write_block(fd, path.c_str());
   std::vector<double> batches(static_cast<std::size_t>((count + kBatch - 1) / kBatch));
   for (auto& nanoseconds : batches) {
@@ -67,8 +75,10 @@ int main(int argc, char** argv) {
   }
   ::unlink(path.c_str());
   if (!done) return 1;
+  const double mean =
+      std::accumulate(batches.begin(), batches.end(), 0.0) / static_cast<double>(batches.size());
   const auto middle = batches.begin() + static_cast<std::ptrdiff_t>(batches.size() / 2);
   std::ranges::nth_element(batches, middle);
-  std::printf("%.2f\n", *middle);
+  std::printf("%.2f %.2f\n", *middle, mean);
   return 0;
 }

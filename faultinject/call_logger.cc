@@ -25,6 +25,8 @@
 #include <cstring>
 
 #include "faultinject/crashgate_ack.h"
+#include "faultinject/path_lookup.h"
+#include "faultinject/shared_mappings.h"
 
 namespace crashgate::faultinject {
 namespace {
@@ -32,26 +34,8 @@ namespace {
 constexpr unsigned kRenameExchange = 2;  // linux/fs.h's names clash with stdio.h's
 constexpr unsigned kRenameWhiteout = 4;
 constexpr int kWriteNoAppend = 0x20;  // RWF_NOAPPEND, Linux 6.9
-constexpr int kMaxSymlinks = 40;
-
-long as_argument(const void* pointer) {
-  return reinterpret_cast<long>(pointer);
-}
 
 // -- Looking ------------------------------------------------------------------------------------
-
-bool stat_descriptor(long fd, struct stat& status) {
-  return !is_error(raw_syscall(SYS_fstat, {fd, as_argument(&status)}));
-}
-
-long stat_path(int directory, const char* path, int flags, struct stat& status) {
-  return raw_syscall(SYS_newfstatat, {directory, as_argument(path), as_argument(&status), flags});
-}
-
-/// Whether the kernel can read a string there.
-bool is_readable(const void* text) {
-  return text != nullptr && raw_syscall(SYS_access, {as_argument(text), 0}) != -EFAULT;
-}
 
 /// 0: on another device.
 std::uint64_t inode_on_device(const RecordingLog& log, const struct stat& status) {
@@ -60,76 +44,6 @@ std::uint64_t inode_on_device(const RecordingLog& log, const struct stat& status
 
 bool is_recorded_file(const RecordingLog& log, const struct stat& status) {
   return status.st_dev == log.device && S_ISREG(status.st_mode);
-}
-
-struct PathArgument {
-  int directory = AT_FDCWD;
-  const char* path = nullptr;
-};
-
-/// The path of the role, and the directory descriptor before it where the row has one.
-PathArgument path_argument(const RowInfo& row, const Arguments& arguments, Role role) {
-  const std::size_t position = find_role(row, role);
-  const Role before = position > 0 ? row.roles[position - 1] : Role::kNone;
-  PathArgument result;
-  if (before == Role::kDirectory || before == Role::kDirectory2) {
-    result.directory = static_cast<int>(arguments[position - 1]);
-  }
-  result.path = reinterpret_cast<const char*>(arguments[position]);
-  return result;
-}
-
-/// A directory entry, which may not exist.
-struct Place {
-  std::uint64_t directory = 0;  // inode
-  char name[NAME_MAX + 1] = "";
-  std::size_t name_size = 0;
-  bool exists = false;
-  struct stat status {};  // where it exists
-
-  std::string_view name_view() const { return {name, name_size}; }
-};
-
-/// Where a path leads: its last component, and the directory that the rest leads to, as the kernel
-/// would go; with `follow`, through a symlink at its end too. False: nowhere, the call must fail.
-bool locate(const RecordingLog& log, PathArgument argument, bool follow, Place& place) {
-  char path[PATH_MAX];
-  long looked = stat_path(argument.directory, argument.path, AT_SYMLINK_NOFOLLOW, place.status);
-  if (looked == -EFAULT || looked == -ENAMETOOLONG) return false;
-  std::size_t size = strnlen(argument.path, sizeof path);
-  if (size == 0 || size == sizeof path) return false;
-  std::memcpy(path, argument.path, size);
-
-  std::size_t prefix = 0;  // of the path before its last component
-  for (int links = 0;; ++links) {
-    while (size > 1 && path[size - 1] == '/') --size;
-    path[size] = '\0';
-    prefix = size;
-    while (prefix > 0 && path[prefix - 1] != '/') --prefix;
-    looked = stat_path(argument.directory, path, AT_SYMLINK_NOFOLLOW, place.status);
-    if (is_error(looked) && looked != -ENOENT) return false;
-    place.exists = !is_error(looked);
-    if (!follow || !place.exists || !S_ISLNK(place.status.st_mode)) break;
-    if (links == kMaxSymlinks) return false;
-    char target[PATH_MAX];
-    const long length =
-        raw_syscall(SYS_readlinkat, {argument.directory, as_argument(path), as_argument(target),
-                                     static_cast<long>(sizeof target)});
-    if (length <= 0) return false;
-    const std::size_t kept = target[0] == '/' ? 0 : prefix;
-    if (kept + static_cast<std::size_t>(length) >= sizeof path) return false;
-    std::memcpy(path + kept, target, static_cast<std::size_t>(length));
-    size = kept + static_cast<std::size_t>(length);
-  }
-
-  place.name_size = size - prefix;
-  if (place.name_size > NAME_MAX) return false;
-  std::memcpy(place.name, path + prefix, place.name_size);
-  path[prefix] = '\0';
-  struct stat parent;
-  if (is_error(stat_path(argument.directory, prefix == 0 ? "." : path, 0, parent))) return false;
-  place.directory = inode_on_device(log, parent);
-  return true;
 }
 
 bool is_output(const RecordingLog& log, const struct stat& status) {
@@ -179,21 +93,6 @@ void copy_written(const RowInfo& row, const Arguments& arguments, char* out, std
 void add_written(LogLock& lock, RawRecord& record, const RowInfo& row, const Arguments& arguments,
                  std::uint64_t size) {
   if (char* out = lock.add_data(record, size)) copy_written(row, arguments, out, size);
-}
-
-constexpr std::size_t kDescriptorLinkSize = 40;
-
-/// "/proc/self/fd/N"
-void write_descriptor_link(char* link, long fd) {
-  constexpr std::string_view kFolder = "/proc/self/fd/";
-  char digits[20];
-  std::size_t count = 0;
-  for (long rest = fd; count == 0 || rest > 0; rest /= 10) {
-    digits[count++] = static_cast<char>('0' + rest % 10);
-  }
-  link = std::copy(kFolder.begin(), kFolder.end(), link);
-  link = std::reverse_copy(digits, digits + count, link);
-  *link = '\0';
 }
 
 /// Bytes of a file as they are now, however it is open. False: they cannot be read.
@@ -452,7 +351,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
   {
     LogLock lock(log);
     Place place;
-    bool recorded = locate(log, where, follow, place);
+    bool recorded = locate(log.device, where, follow, place);
     if (recorded && nameless) {
       recorded = place.exists;
       place.directory = inode_on_device(log, place.status);
@@ -462,7 +361,9 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
           (flags & O_TRUNC) != 0 && is_recorded_file(log, place.status) && place.status.st_size > 0;
     }
     RawRecord* record = nullptr;
-    if (recorded && place.directory != 0) record = lock.append(place.name_view());
+    if (recorded && (place.exists || place.directory != 0)) {
+      record = lock.append(place.name_view());
+    }
     if (record != nullptr) {
       describe(*record, row);
       record->directory = place.directory;
@@ -513,8 +414,15 @@ Outcome record_resize(RecordingLog& log, Row row, const Arguments& arguments, Pe
   return outcome;
 }
 
+/// Whether a hint may set off writing.
+bool may_write(Row row, const Arguments& arguments) {
+  return row == Row::k_sync_file_range ||
+         (row == Row::k_fadvise64 && arguments[3] == POSIX_FADV_DONTNEED);
+}
+
 Outcome record_barrier(RecordingLog& log, Row row, const RowInfo& info, const Arguments& arguments,
                        Performance perform) {
+  if (info.kind == Kind::kHint && !may_write(row, arguments)) return perform();
   struct stat status {};
   const std::size_t position = find_role(info, Role::kDescriptor);
   if (position < kMaxArguments) {
@@ -534,9 +442,49 @@ Outcome record_barrier(RecordingLog& log, Row row, const RowInfo& info, const Ar
   if (info.kind == Kind::kHint) {
     record->offset = static_cast<std::uint64_t>(arguments[1]);
     record->length = static_cast<std::uint64_t>(arguments[2]);
-    if (row != Row::k_readahead) record->flags = static_cast<std::uint64_t>(arguments[3]);
+    record->flags = static_cast<std::uint64_t>(arguments[3]);
   }
   finish(lock, *record, outcome);
+  return outcome;
+}
+
+/// One record for each file that the range touches. They all begin before the call, each with a
+/// stamp of its own.
+Outcome record_memory_sync(RecordingLog& log, Row row, const Arguments& arguments,
+                           Performance perform) {
+  constexpr std::uint64_t kMaxFiles = 16;
+  if ((arguments[2] & MS_SYNC) == 0) return perform();
+  std::uint64_t begin = log.stamp.fetch_add(kMaxFiles) + 1;
+  const std::uint64_t last_begin = begin + kMaxFiles - 1;
+  const Outcome outcome = perform();
+  constexpr std::uint64_t kPage = 4096;
+  const auto address = static_cast<std::uint64_t>(arguments[0]);
+  const auto length = (static_cast<std::uint64_t>(arguments[1]) + kPage - 1) / kPage * kPage;
+  SharedMappings mappings(address, length);
+  for (SharedMapping mapping; begin <= last_begin && mappings.next(mapping);) {
+    const long fd = raw_syscall(
+        SYS_open, {as_argument(mapping.path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK});
+    struct stat status;
+    if (is_error(fd)) continue;
+    if (stat_descriptor(fd, status) && is_recorded_file(log, status) &&
+        status.st_ino == mapping.inode) {
+      const std::uint64_t start = std::max(address, mapping.start);
+      const std::uint64_t end = std::min(address + length, mapping.end);
+      const std::uint64_t offset = mapping.offset + (start - mapping.start);
+      const auto size = static_cast<std::uint64_t>(status.st_size);
+      LogLock lock(log);
+      if (RawRecord* record = lock.append()) {
+        describe(*record, row);
+        record->begin = begin++;
+        record->file = status.st_ino;
+        record->offset = offset;
+        const std::uint64_t last = std::min(size, offset + (end - start));
+        if (last > offset) add_from_file(lock, *record, fd, offset, last - offset);
+        finish(lock, *record, outcome);
+      }
+    }
+    raw_syscall(SYS_close, {fd});
+  }
   return outcome;
 }
 
@@ -550,7 +498,8 @@ Outcome record_making(RecordingLog& log, LogLock& lock, Row row, const RowInfo& 
     target = {text, strnlen(text, PATH_MAX)};
   }
   Place place;
-  if (!locate(log, where, false, place) || place.exists || place.directory == 0) return perform();
+  if (!locate(log.device, where, false, place) || place.exists || place.directory == 0)
+    return perform();
   RawRecord* record = lock.append(place.name_view(), {}, target);
   if (record == nullptr) return perform();
   describe(*record, row);
@@ -572,8 +521,8 @@ Outcome record_making(RecordingLog& log, LogLock& lock, Row row, const RowInfo& 
 Outcome record_removal(RecordingLog& log, LogLock& lock, Row row, const RowInfo& info,
                        const Arguments& arguments, Performance perform) {
   Place place;
-  if (!locate(log, path_argument(info, arguments, Role::kPath), false, place) || !place.exists ||
-      place.directory == 0) {
+  if (!locate(log.device, path_argument(info, arguments, Role::kPath), false, place) ||
+      !place.exists || place.directory == 0) {
     return perform();
   }
   RawRecord* record = lock.append(place.name_view());
@@ -582,7 +531,6 @@ Outcome record_removal(RecordingLog& log, LogLock& lock, Row row, const RowInfo&
   record->directory = place.directory;
   record->file = inode_on_device(log, place.status);
   record->mode = place.status.st_mode;
-  if (row == Row::k_unlinkat) record->flags = static_cast<unsigned>(arguments[2]);
   const Outcome outcome = perform();
   if (is_error(outcome.result)) {
     lock.drop(*record);
@@ -606,10 +554,10 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
       links && (flags & AT_EMPTY_PATH) != 0 && is_readable(from.path) && *from.path == '\0';
   if (by_descriptor) {
     old_place.exists = stat_descriptor(from.directory, old_place.status);
-  } else if (!locate(log, from, links && (flags & AT_SYMLINK_FOLLOW) != 0, old_place)) {
+  } else if (!locate(log.device, from, links && (flags & AT_SYMLINK_FOLLOW) != 0, old_place)) {
     return perform();
   }
-  if (!locate(log, to, false, new_place)) return perform();
+  if (!locate(log.device, to, false, new_place)) return perform();
   if (old_place.directory == 0 && new_place.directory == 0) return perform();
   RawRecord* record = lock.append(old_place.name_view(), new_place.name_view());
   if (record == nullptr) return perform();
@@ -617,7 +565,7 @@ Outcome record_two_names(RecordingLog& log, LogLock& lock, Row row, const RowInf
            (flags & kRenameWhiteout) != 0 && !links ? EventKind::kUnmodelled : EventKind::kStorage);
   record->directory = old_place.directory;
   record->directory2 = new_place.directory;
-  record->flags = flags;
+  if (!links) record->flags = flags;
   if (old_place.exists) {
     record->file = inode_on_device(log, old_place.status);
     record->mode = old_place.status.st_mode;
@@ -784,9 +732,8 @@ Outcome log_call(RecordingLog& log, Row row, const Arguments& arguments, Perform
     case Kind::kResize:
       return record_resize(log, row, arguments, perform);
     case Kind::kBarrier:
-      if (row == Row::k_msync) return perform();
-      [[fallthrough]];
     case Kind::kHint:
+      if (row == Row::k_msync) return record_memory_sync(log, row, arguments, perform);
       return record_barrier(log, row, info, arguments, perform);
     case Kind::kName:
       return record_name(log, row, info, arguments, perform);

@@ -16,6 +16,7 @@
 #include "faultinject/recording_reader.h"
 #include "faultinject/shim_command.h"
 #include "faultinject/supervisor.h"
+#include "faultinject/syscall_filter.h"
 #include "faultinject/trace_explanation.h"
 
 namespace crashgate::faultinject {
@@ -129,7 +130,11 @@ tl::expected<Recording, TraceError> record_with_preload(const RecordOptions& opt
   program.directory = options.directory;
   program.standard_output = (*output)->program_end();
   program.time_limit = options.time_limit;
-  program.before_exec = [&] { LogLock(**log).note_executing(0, options.command[0]); };
+  const std::vector<sock_filter> filter = refuse_io_uring();
+  program.before_exec = [&] {
+    install_syscall_filter(filter);
+    LogLock(**log).note_executing(0, options.command[0]);
+  };
   auto end = run_supervised(program);
   if (!end) return tl::unexpected(end.error());
 

@@ -94,7 +94,10 @@ class RecordingReader {
     }
     event.process = number(processes_, record.process);
     event.thread = number(threads_, record.thread);
-    if (record.data_size > 0) event.data = trace_.add_data(data_of(record));
+    // Of an opening the data is its path, which is for the reader only.
+    const bool has_data =
+        record.kind == EventKind::kAcknowledgement || row_info(record.row).kind != Kind::kOpen;
+    if (has_data && record.data_size > 0) event.data = trace_.add_data(data_of(record));
     if (record.state == RecordState::kBegun) unfinished_.push_back(trace_.events.size());
     trace_.events.push_back(std::move(event));
   }
@@ -204,8 +207,9 @@ class RecordingReader {
     const bool links = record.row == Row::k_link || record.row == Row::k_linkat;
     if (links && directory2 == kNoFile) return false;
     if (event.file == kNoFile) {
-      if (directory2 != kNoFile) event.file = numbering_.number(inode(record.file));
-      return unmodelled(event, moved(record));
+      if (directory2 == kNoFile) return unmodelled(event, made_unseen(event.name.name));
+      event.file = numbering_.number(inode(record.file));
+      return unmodelled(event, came_in(event.name2, links));
     }
     if (links) return true;
     if (directory != kNoFile && directory2 != kNoFile) {
@@ -214,7 +218,8 @@ class RecordingReader {
       return true;
     }
     if ((record.flags & kExchange) != 0 || S_ISDIR(record.mode)) {
-      return unmodelled(event, moved(record));
+      return unmodelled(
+          event, "\"" + std::string(name_of(record)) + "\" was moved into or out of the tree");
     }
     return true;
   }
@@ -227,8 +232,11 @@ class RecordingReader {
   static std::string made_unseen(const std::string& name) {
     return "\"" + name + "\" was made unseen: by stdio, or by a process that is not recorded";
   }
-  static std::string moved(const RawRecord& record) {
-    return "\"" + std::string(name_of(record)) + "\" was moved or linked into or out of the tree";
+  /// As the other recorder says it.
+  static std::string came_in(const NameRef& name, bool linked) {
+    return "\"" + name.name + "\"" +
+           (linked ? ", a link to a file outside the tree or ignored"
+                   : " was moved into the tree, from outside or ignored");
   }
 
   static std::uint32_t number(std::unordered_map<std::uint32_t, std::uint32_t>& numbers,
@@ -273,31 +281,30 @@ class RecordingReader {
       if (event.name2.directory != kNoFile) return final_entry(event.name2) == event.file;
       return final_entry(event.name) != event.file;
     }
-    if (kind == Kind::kWrite) settle_write(event);
-    return true;
+    return kind != Kind::kWrite || settle_write(event);
   }
 
-  void settle_write(TraceEvent& event) {
+  bool settle_write(TraceEvent& event) {
     const SnapshotFile* file = final_file(event.file);
-    const std::uint64_t size = file == nullptr ? 0 : file->size;
+    if (file == nullptr) {
+      trace_.blind_spots.push_back("a process died in a write to a file that was gone later");
+      return false;
+    }
+    const std::uint64_t size = file->size;
     const std::uint64_t wanted = event.length == 0 ? size : event.offset + event.length;
     std::string bytes(std::min(size, wanted) - std::min(size, event.offset), '\0');
-    if (file != nullptr) {
-      for (const Extent& extent : file->extents) {
-        const std::uint64_t from = std::max(extent.offset, event.offset);
-        const std::uint64_t to =
-            std::min(extent.offset + extent.data.length, event.offset + bytes.size());
-        if (from >= to) continue;
-        bytes.replace(from - event.offset, to - from,
-                      trace_.data(extent.data).substr(from - extent.offset, to - from));
-      }
+    for (const Extent& extent : file->extents) {
+      const std::uint64_t from = std::max(extent.offset, event.offset);
+      const std::uint64_t to =
+          std::min(extent.offset + extent.data.length, event.offset + bytes.size());
+      if (from >= to) continue;
+      bytes.replace(from - event.offset, to - from,
+                    trace_.data(extent.data).substr(from - extent.offset, to - from));
     }
     event.length = 0;
     event.result = static_cast<std::int64_t>(bytes.size());
     event.data = trace_.add_data(bytes);
-    if (bytes.empty()) {
-      trace_.blind_spots.push_back("a process died in a write, and what it wrote is not known");
-    }
+    return !bytes.empty();
   }
 
   const RecordingLog& log_;

@@ -149,6 +149,12 @@ std::vector<sock_filter> syscall_filter() {
   return program;
 }
 
+std::vector<sock_filter> refuse_io_uring() {
+  return {load(offsetof(seccomp_data, arch)), unless_equal(AUDIT_ARCH_X86_64, 3),
+          load(offsetof(seccomp_data, nr)), unless_equal(SYS_io_uring_setup, 1),
+          give(SECCOMP_RET_ERRNO | ENOSYS), give(kAllow)};
+}
+
 int install_syscall_filter(const std::vector<sock_filter>& filter) {
   sock_fprog program = {static_cast<unsigned short>(filter.size()),
                         const_cast<sock_filter*>(filter.data())};

@@ -25,6 +25,8 @@ inline constexpr long kVmsplice = 278;
 
 /// io_uring_setup gets ENOSYS, so that programs fall back to what the recorder sees.
 std::vector<sock_filter> syscall_filter();
+/// Only that: stops at no call.
+std::vector<sock_filter> refuse_io_uring();
 
 /// Installs `filter` for the calling process and all that it becomes or starts. Without the
 /// privilege to do so it gives up gaining any (no_new_privs): set-user-ID programs then run as the

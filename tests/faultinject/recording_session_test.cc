@@ -412,6 +412,33 @@ TEST_F(RecordingSessionTest, WaitersAreWokenByADeath) {
   EXPECT_EQ(rows(collect()), std::vector{Row::k_mkdir});
 }
 
+TEST_F(RecordingSessionTest, ProcessesThatAllCallThemselvesOneAreToldApart) {
+  begin();
+  const auto in_namespace = [&](const char* name) {
+    const auto pid = static_cast<pid_t>(
+        ::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0L));
+    if (pid != 0) return pid;
+    start_recording(session_->log());
+    for (int i = 0; i < 100; ++i) {
+      ::mkdir(path(name).c_str(), 0700);
+      ::rmdir(path(name).c_str());
+    }
+    LogLock lock(session_->log());  // and dies with it
+    ::_exit(0);
+  };
+  const pid_t one = in_namespace("one");
+  if (one < 0) GTEST_SKIP() << "no process id namespaces";
+  const pid_t two = in_namespace("two");
+  wait_for(one);
+  wait_for(two);
+  const Trace trace = collect();
+  ASSERT_EQ(trace.events.size(), 400u);
+  for (const auto& event : trace.events) {
+    const bool first = event.name.name == trace.events[0].name.name;
+    EXPECT_EQ(event.process, first ? 0u : 1u);
+  }
+}
+
 TEST_F(RecordingSessionTest, SignalHandlersMayWrite) {
   const Trace trace = record([] {
     static int fd;
