@@ -13,6 +13,7 @@
 
 #include "faultinject/call_recorder.h"
 #include "faultinject/crashgate_ack.h"
+#include "faultinject/data_reservation.h"
 #include "faultinject/syscall_filter.h"
 
 namespace crashgate::faultinject {
@@ -34,21 +35,6 @@ WriteSync sync_of(int open_flags, std::uint64_t call_flags = 0) {
 /// Whether reading from it may wait for somebody else.
 bool may_wait(const struct stat& status) {
   return !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode);
-}
-
-/// Data comes in such numbers that the kernel's work for each new page of 4 KiB would cost as much
-/// as reading what goes into it: it gets large ones.
-void make_room(std::string& bytes, std::size_t more) {
-  if (bytes.capacity() - bytes.size() >= more) return;
-  constexpr std::uintptr_t kLargePage = 2u << 20;
-  std::string larger;
-  larger.reserve(std::max({2 * bytes.capacity(), bytes.size() + more, 8 * kLargePage}));
-  const auto start = reinterpret_cast<std::uintptr_t>(larger.data());
-  const std::uintptr_t aligned = (start + kLargePage - 1) & ~(kLargePage - 1);
-  const std::uintptr_t end = (start + larger.capacity()) & ~(kLargePage - 1);
-  madvise(reinterpret_cast<void*>(aligned), end - aligned, MADV_HUGEPAGE);
-  larger += bytes;
-  bytes.swap(larger);
 }
 
 struct FileMapping {
@@ -112,7 +98,7 @@ std::optional<DataRef> CallRecorder::capture(FileId id, int fd, int flags, std::
     }
     reader = kept.get();
   }
-  make_room(trace_.bytes, count);
+  reserve_data(trace_.bytes, count);
   trace_.bytes.resize(ref.position + count);
   while (ref.length < count) {
     const ssize_t got = pread(reader, trace_.bytes.data() + ref.position + ref.length,
