@@ -50,7 +50,10 @@ std::vector<FileMapping> shared_mappings(const Tracee& tracee, std::uint64_t add
                                          std::uint64_t length) {
   std::vector<FileMapping> found;
   std::FILE* maps = std::fopen(tracee.proc_path("maps").c_str(), "re");
-  if (maps == nullptr) return found;
+  if (maps == nullptr) {
+    throw_if_exhausted();
+    return found;
+  }
   char line[PATH_MAX + 128];
   while (std::fgets(line, sizeof line, maps) != nullptr) {
     FileMapping mapping;
@@ -95,6 +98,7 @@ std::optional<DataRef> CallRecorder::capture(FileId id, int fd, int flags, std::
     if (!kept) {
       const std::string link = "/proc/self/fd/" + std::to_string(fd);
       kept.reset(open(link.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+      if (!kept) throw_if_exhausted();
     }
     reader = kept.get();
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -333,6 +334,30 @@ TEST_F(PtraceRecorder, RecordsAFailedBarrier) {
   EXPECT_TRUE(barriers[0].result == -EIO || barriers[0].result == -ENOSPC) << barriers[0].result;
   EXPECT_EQ(barriers[1].result, 0);
   EXPECT_NE(barriers[0].file, kNoFile);
+}
+
+/// An error, or a recording that is complete.
+TEST_F(PtraceRecorder, MissesNothingForWantOfDescriptors) {
+  rlimit old = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  std::size_t failures = 0;
+  for (rlim_t most = 6; most < 30; ++most) {
+    fs::remove_all(options_.directory);
+    fs::create_directory(options_.directory);
+    const rlimit few = {most, old.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    options_.command = {CRASHGATE_PROBE_PATH, "directories"};
+    const auto recording = record_with_ptrace(options_);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    if (!recording) {
+      ++failures;
+    } else {
+      EXPECT_EQ(prediction_error(recording->trace), "") << most;
+      EXPECT_EQ(recording->timed_out, false);
+    }
+  }
+  EXPECT_GT(failures, 0u);
+  EXPECT_LT(failures, 24u);
 }
 
 TEST_F(PtraceRecorder, LeavesOutWhatIsIgnored) {
