@@ -77,9 +77,10 @@ std::optional<std::int64_t> CallRecorder::finish(Tracee& tracee, PendingCall& ca
     return finish_acknowledgement(tracee, call, result, returned);
   }
   const Kind kind = row_info(event.row).kind;
-  if (result < 0 && (kind != Kind::kBarrier || event.kind != EventKind::kStorage)) {
-    return std::nullopt;
-  }
+  // A barrier that failed matters; one that was not even tried does not.
+  const bool failed_barrier = event.kind == EventKind::kStorage && kind == Kind::kBarrier &&
+                              result != -EBADF && result != -EINVAL;
+  if (result < 0 && !failed_barrier) return std::nullopt;
   bool changed = true;
   if (event.kind == EventKind::kStorage) {
     switch (kind) {

@@ -13,6 +13,7 @@
 
 #include "faultinject/call_recorder.h"
 #include "faultinject/crashgate_ack.h"
+#include "faultinject/data_reservation.h"
 #include "faultinject/syscall_filter.h"
 
 namespace crashgate::faultinject {
@@ -36,21 +37,6 @@ bool may_wait(const struct stat& status) {
   return !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode);
 }
 
-/// Data comes in such numbers that the kernel's work for each new page of 4 KiB would cost as much
-/// as reading what goes into it: it gets large ones.
-void make_room(std::string& bytes, std::size_t more) {
-  if (bytes.capacity() - bytes.size() >= more) return;
-  constexpr std::uintptr_t kLargePage = 2u << 20;
-  std::string larger;
-  larger.reserve(std::max({2 * bytes.capacity(), bytes.size() + more, 8 * kLargePage}));
-  const auto start = reinterpret_cast<std::uintptr_t>(larger.data());
-  const std::uintptr_t aligned = (start + kLargePage - 1) & ~(kLargePage - 1);
-  const std::uintptr_t end = (start + larger.capacity()) & ~(kLargePage - 1);
-  madvise(reinterpret_cast<void*>(aligned), end - aligned, MADV_HUGEPAGE);
-  larger += bytes;
-  bytes.swap(larger);
-}
-
 struct FileMapping {
   std::uint64_t start = 0;  // addresses
   std::uint64_t end = 0;
@@ -64,7 +50,10 @@ std::vector<FileMapping> shared_mappings(const Tracee& tracee, std::uint64_t add
                                          std::uint64_t length) {
   std::vector<FileMapping> found;
   std::FILE* maps = std::fopen(tracee.proc_path("maps").c_str(), "re");
-  if (maps == nullptr) return found;
+  if (maps == nullptr) {
+    throw_if_exhausted();
+    return found;
+  }
   char line[PATH_MAX + 128];
   while (std::fgets(line, sizeof line, maps) != nullptr) {
     FileMapping mapping;
@@ -109,10 +98,11 @@ std::optional<DataRef> CallRecorder::capture(FileId id, int fd, int flags, std::
     if (!kept) {
       const std::string link = "/proc/self/fd/" + std::to_string(fd);
       kept.reset(open(link.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+      if (!kept) throw_if_exhausted();
     }
     reader = kept.get();
   }
-  make_room(trace_.bytes, count);
+  reserve_data(trace_.bytes, count);
   trace_.bytes.resize(ref.position + count);
   while (ref.length < count) {
     const ssize_t got = pread(reader, trace_.bytes.data() + ref.position + ref.length,

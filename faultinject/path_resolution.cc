@@ -24,7 +24,9 @@ namespace {
 constexpr int kMostSymlinks = 40;  // as the kernel's
 
 UniqueFd open_path(int directory, const char* name, int flags) {
-  return UniqueFd(openat(directory, name, O_PATH | O_CLOEXEC | flags));
+  UniqueFd file(openat(directory, name, O_PATH | O_CLOEXEC | flags));
+  if (!file) throw_if_exhausted();
+  return file;
 }
 
 std::optional<std::string> read_link(int directory, const char* name) {
@@ -80,6 +82,7 @@ std::optional<UniqueFd> Tracee::walk(UniqueFd start, std::string path, bool foll
     UniqueFd end(
         static_cast<int>(syscall(SYS_openat2, start.get(), path.c_str(), &how, sizeof how)));
     if (end) return end;
+    throw_if_exhausted();
     if (errno == ENOENT || errno == ENOTDIR || errno == EACCES) return std::nullopt;
   }
   UniqueFd root = open_path(AT_FDCWD, proc_path("root").c_str(), 0);

@@ -64,6 +64,7 @@ class Alarm {
     child_ = fork();
     if (child_ != 0) return;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close_range(0, ~0u, 0);  // somebody may wait for the last writer of a pipe of ours
     timespec rest = {delay.count() / 1000, delay.count() % 1000 * 1'000'000};
     while (nanosleep(&rest, &rest) != 0) {
     }

@@ -20,7 +20,10 @@ constexpr unsigned kPidfdThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9
 /// A line of /proc/TID/fdinfo/N: "pos:\t0", "flags:\t0100002".
 std::optional<std::uint64_t> fdinfo(const std::string& path, const char* key, int base) {
   std::FILE* file = std::fopen(path.c_str(), "re");
-  if (file == nullptr) return std::nullopt;
+  if (file == nullptr) {
+    throw_if_exhausted();
+    return std::nullopt;
+  }
   std::optional<std::uint64_t> value;
   char line[256];
   while (!value && std::fgets(line, sizeof line, file) != nullptr) {
@@ -48,13 +51,17 @@ std::optional<OpenFile> Tracee::open_file(int number) {
     }
     file.fd.reset(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd_.get(), number, 0)));
     if (!file.fd && errno == EBADF && pidfd_) return std::nullopt;
+    if (!file.fd) throw_if_exhausted();
     file.duplicate = static_cast<bool>(file.fd);
     can_duplicate_ = file.duplicate;
   }
   if (!file.fd) {
     const std::string path = proc_path("fd/") + std::to_string(number);
     file.fd.reset(open(path.c_str(), O_PATH | O_CLOEXEC));
-    if (!file.fd) return std::nullopt;
+    if (!file.fd) {
+      throw_if_exhausted();
+      return std::nullopt;
+    }
   }
   if (fstat(file.fd.get(), &file.status) != 0) return std::nullopt;
   file.flags =

@@ -13,6 +13,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "faultinject/data_reservation.h"
 #include "faultinject/unique_fd.h"
 
 namespace crashgate::faultinject {
@@ -115,6 +116,7 @@ class TreeReader {
       end = std::min(end, size);
       Extent extent{static_cast<std::uint64_t>(start),
                     {bytes_.size(), static_cast<std::uint64_t>(end - start)}};
+      reserve_data(bytes_, extent.data.length);
       bytes_.resize(bytes_.size() + extent.data.length);
       for (off_t done = start; done < end;) {
         const ssize_t count = pread(file, bytes_.data() + extent.data.position + (done - start),

@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace crashgate::faultinject {
@@ -30,5 +32,12 @@ class UniqueFd {
  private:
   int fd_ = -1;
 };
+
+/// After a failed call: throws std::system_error if it failed for want of descriptors or memory of
+/// ours, which says nothing about what was asked.
+inline void throw_if_exhausted() {
+  if (errno != EMFILE && errno != ENFILE && errno != ENOMEM) return;
+  throw std::system_error(errno, std::generic_category());
+}
 
 }  // namespace crashgate::faultinject

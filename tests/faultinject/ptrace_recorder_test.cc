@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -298,7 +300,8 @@ TEST_F(PtraceRecorder, KnowsWhoCalled) {
       }
       EXPECT_TRUE(found);
     }
-    // The same in every process; but for the C library, which has one way for programs with threads.
+    // The same in every process; but for the C library, which has one way for programs with
+    // threads.
     EXPECT_EQ(barriers[0].stack.at(1), barriers[2].stack.at(1));
     // What is read back says the same.
     const std::string path = base_ + "/a.trace";
@@ -310,6 +313,51 @@ TEST_F(PtraceRecorder, KnowsWhoCalled) {
     ASSERT_TRUE(again.caller(last).has_value());
     EXPECT_EQ(again.caller(last)->line, locator.caller(recording.trace.events.back())->line);
   }
+}
+
+/// A file system on a disk that fills up: the pages were taken, writing them back fails.
+TEST_F(PtraceRecorder, RecordsAFailedBarrier) {
+  if (unshare(CLONE_NEWNS) != 0) GTEST_SKIP() << "needs root, for a mount that nobody else sees";
+  const std::string set_up =
+      "exec >/dev/null 2>&1; mount --make-rprivate / && mkdir small disk && "
+      "mount -t tmpfs -o size=3M none small && truncate -s 64M small/image && "
+      "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -O ^has_journal small/image && "
+      "mount -o loop small/image disk && mkdir disk/tree";
+  if (std::system(("cd " + base_ + " && { " + set_up + "; }").c_str()) != 0) {
+    GTEST_SKIP() << "no ext4 or no loop devices";
+  }
+  options_.directory = base_ + "/disk/tree";
+  const Recording recording = probe("overcommits");
+  ASSERT_EQ(std::system(("cd " + base_ + " && umount disk && umount small").c_str()), 0);
+  const auto barriers = of_row(recording.trace, Row::k_fsync);
+  ASSERT_EQ(barriers.size(), 2u) << lines(recording.trace);
+  EXPECT_TRUE(barriers[0].result == -EIO || barriers[0].result == -ENOSPC) << barriers[0].result;
+  EXPECT_EQ(barriers[1].result, 0);
+  EXPECT_NE(barriers[0].file, kNoFile);
+}
+
+/// An error, or a recording that is complete.
+TEST_F(PtraceRecorder, MissesNothingForWantOfDescriptors) {
+  rlimit old = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  std::size_t failures = 0;
+  for (rlim_t most = 6; most < 30; ++most) {
+    fs::remove_all(options_.directory);
+    fs::create_directory(options_.directory);
+    const rlimit few = {most, old.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    options_.command = {CRASHGATE_PROBE_PATH, "directories"};
+    const auto recording = record_with_ptrace(options_);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    if (!recording) {
+      ++failures;
+    } else {
+      EXPECT_EQ(prediction_error(recording->trace), "") << most;
+      EXPECT_EQ(recording->timed_out, false);
+    }
+  }
+  EXPECT_GT(failures, 0u);
+  EXPECT_LT(failures, 24u);
 }
 
 TEST_F(PtraceRecorder, LeavesOutWhatIsIgnored) {

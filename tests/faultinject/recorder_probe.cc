@@ -481,6 +481,15 @@ void aio() {
   CHECK(syscall(SYS_io_submit, context, 1, blocks) == 1);
 }
 
+/// More than the disk below takes.
+void overcommits() {
+  const int fd = make("f");
+  for (int i = 0; i < 6; ++i) put(fd, std::string(1 << 20, 'x'));
+  CHECK(fsync(fd) < 0);
+  CHECK(fsync(fd) == 0);
+  CHECK(fsync(open("f", O_PATH)) < 0 && errno == EBADF);
+}
+
 void failing() {
   rlimit limit = {100, 100};
   CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
@@ -652,6 +661,7 @@ const std::map<std::string, void (*)()> modes = {
     {"uring", uring},
     {"aio", aio},
     {"failing", failing},
+    {"overcommits", overcommits},
     {"crash", crash},
     {"daemon", daemon},
     {"forever", forever},
