@@ -239,8 +239,7 @@ class TraceMaker {
     const FileId id = some_file(step.first);
     const std::uint64_t offset = step.second % 4 == 1 ? 4096 : 0;
     if (builder_.size(id) <= offset) return false;
-    builder_.msync(id, offset,
-                   text(std::min(kLengths[step.amount], builder_.size(id) - offset)),
+    builder_.msync(id, offset, text(std::min(kLengths[step.amount], builder_.size(id) - offset)),
                    step.variant % 8 == 1 ? -EIO : 0);
     return true;
   }
