@@ -80,7 +80,7 @@ struct CrashStateEnumerator::State {
       const auto members = poset.members[element];
       state.lost.insert(state.lost.end(), members.begin(), members.end());
     }
-    std::ranges::sort(state.lost);
+    if (!std::ranges::is_sorted(state.lost)) std::ranges::sort(state.lost);
     return &state;
   }
 

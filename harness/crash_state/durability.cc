@@ -99,11 +99,17 @@ class Forcing {
   /// Micro-operations in the order in which they were issued.
   using List = std::vector<std::uint32_t>;
 
+  /// A directory that holds an entry.
+  struct Holder {
+    FileId directory = kNoFile;
+    std::uint64_t end = 0;      // stamp of the event that made it so
+    bool named_before = false;  // the entry named the file before, and no more
+  };
+
   struct File {
-    List own;     // its data, size, attributes, entries; not forced
-    List naming;  // entries that name it or named it before; not forced
-    /// The directories of all such entries, forced or not, each with the end stamp of the event.
-    std::vector<std::pair<FileId, std::uint64_t>> holders;
+    List own;                     // its data, size, attributes, entries; not forced
+    List naming;                  // entries that name it or named it before; not forced
+    std::vector<Holder> holders;  // of all such entries, forced or not
   };
 
   bool is_forced(std::uint32_t index) const { return result_.forced[index] != kNever; }
@@ -133,11 +139,12 @@ class Forcing {
     unforced_.push_back(index);
     if (operation.in_order) unforced_in_order_.push_back(index);
     if (operation.kind == LocationKind::kEntry) {
-      for (const FileId named : {operation.value.first, all_.value_before(operation).first}) {
+      for (const bool before : {false, true}) {
+        const FileId named = before ? all_.value_before(operation).first : operation.value.first;
         if (named == kNoFile) continue;
         files_[named].naming.push_back(index);
         if (model_.fsync_persists_own_names) {
-          files_[named].holders.emplace_back(owner, trace_.events[operation.event].end);
+          files_[named].holders.push_back({owner, trace_.events[operation.event].end, before});
         }
       }
     }
@@ -209,11 +216,16 @@ class Forcing {
     std::set<FileId> seen{event.file};
     std::vector<FileId> left{event.file};
     while (!left.empty()) {
-      File& file = files_[left.back()];
+      const FileId id = left.back();
       left.pop_back();
-      collect(file.naming, barrier, forced, [](std::uint32_t) { return true; });
-      for (const auto& [holder, end] : file.holders) {
-        if (end != 0 && end < event.begin && seen.insert(holder).second) left.push_back(holder);
+      const bool is_own = id == event.file;  // of the directories above only what names them now
+      collect(files_[id].naming, barrier, forced, [&](std::uint32_t index) {
+        return is_own || all_.operations[index].value.first == id;
+      });
+      for (const Holder& holder : files_[id].holders) {
+        if (holder.end == 0 || holder.end >= event.begin || (holder.named_before && !is_own))
+          continue;
+        if (seen.insert(holder.directory).second) left.push_back(holder.directory);
       }
     }
   }

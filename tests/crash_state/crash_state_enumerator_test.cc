@@ -271,6 +271,30 @@ TEST(CrashStateEnumerator, AFailedBarrierTaints) {
   EXPECT_EQ(states_of(second, model("posix")).size(), 4U);
 }
 
+TEST(CrashStateEnumerator, FsyncPersistsOwnNamesAndThoseOfTheDirectoriesAbove) {
+  TraceBuilder builder;
+  builder.mkdir("a");
+  builder.create("a/x");
+  builder.start();
+  builder.rename("a/x", "x");
+  builder.rmdir("a");  // named a directory that held x
+  builder.mkdir("b");
+  builder.mkdir("b/c");
+  builder.create("b/c/y");
+  builder.create("other");
+  builder.fsync(builder.file("x"));
+  builder.acknowledge("x");
+  builder.fsync(builder.file("b/c/y"));
+  builder.acknowledge("y");
+  const auto states = states_of(builder.finish(), model("btrfs"));
+  EXPECT_TRUE(states.contains({"a/ x=", "x"}));
+  EXPECT_TRUE(states.contains({"x=", "x"}));
+  EXPECT_FALSE(states.contains({"a/ a/x=", "x"}));
+  EXPECT_TRUE(states.contains({"a/ b/ b/c/ b/c/y= x=", "xy"}));
+  EXPECT_FALSE(states.contains({"a/ b/ b/c/ x=", "xy"}));
+  EXPECT_EQ(std::ranges::count(states, "xy", &Found::second), 4);  // a or not, other or not
+}
+
 TEST(CrashStateEnumerator, SynchronousWrites) {
   TraceBuilder builder;
   const FileId file = builder.create("f");
