@@ -44,7 +44,7 @@ void showValue(const TraceSeed& seed, std::ostream& out);
 
 namespace {
 
-constexpr std::size_t kMicroOperationLimit = 14;
+constexpr std::size_t kMicroOperationLimit = 13;
 
 constexpr std::uint64_t kOffsets[] = {0, 0, 100, 512, 4000, 4096, 5000};
 constexpr std::uint64_t kLengths[] = {10, 10, 100, 600, 4096, 4200, 9000, 24000};
