@@ -133,6 +133,19 @@ TEST(Rename, OfAWriteOfTwoSectorsThatWasNeverSynced) {
                {"kill", {"1000*n"}}});
 }
 
+TEST(Rename, OverAFileOfWhatWasOverwritten) {
+  TraceBuilder builder;
+  file_of(builder, "f", 'o');
+  const FileId file = file_of(builder, "t", 't');
+  builder.start();
+  builder.write(file, 0, repeated(10, 'n'));
+  builder.rename("t", "f");
+  expect_seen(builder, {"f"},
+              {{"posix ext4 xfs", {"10*o", "10*t", "10*n"}},
+               {"btrfs", {"10*o", "10*n"}},
+               {"kill", {"10*n"}}});
+}
+
 TEST(Rename, ToANewNameWithOnlyTheDirectorySynced) {
   TraceBuilder builder;
   builder.start();
@@ -288,6 +301,24 @@ TEST(Fsync, OfANewDirectoryAndTheNamesAboveIt) {
               {{"posix", {"absent", "40755 0:0"}}, {"ext4 xfs btrfs kill", {"40755 0:0"}}});
 }
 
+// What the log says of a file is that it has no name there any more, not that the directory is
+// gone.
+TEST(Fsync, OfAFileThatLeftADirectoryWhichIsGone) {
+  TraceBuilder builder;
+  builder.mkdir("d");
+  const FileId file = file_of(builder, "d/f", 'o');
+  builder.start();
+  builder.rename("d/f", "f");
+  builder.rmdir("d");
+  builder.fsync(file);
+  expect_seen(builder, {"f", "d", "d/f"},
+              {{"posix",
+                {"absent, 40755 0:0, 10*o", "absent, 40755 0:0, absent", "absent, absent, absent",
+                 "10*o, 40755 0:0, 10*o", "10*o, 40755 0:0, absent", "10*o, absent, absent"}},
+               {"btrfs", {"10*o, 40755 0:0, absent", "10*o, absent, absent"}},
+               {"ext4 xfs kill", {"10*o, absent, absent"}}});
+}
+
 // Another file, which has grown: its size has to be committed, and all that came before with it.
 TEST(Fsync, OfAChangedFileCommitsEarlierMetadata) {
   TraceBuilder builder;
@@ -440,6 +471,21 @@ TEST(Append, AcrossABlock) {
                  "4090*o 6*\\0 4*n", "4090*o 10*n"}},
                {"xfs btrfs", {"4090*o", "4090*o 6*n", "4090*o 10*n"}},
                {"kill", {"4090*o 10*n"}}});
+}
+
+TEST(Append, OfTwoSectorsStopsBetweenThemNowhereButOnPosix) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.start();
+  builder.append(file, repeated(1000, 'n'));
+  const Set whole{"empty", "1000*\\0", "512*n 488*\\0", "512*\\0 488*n", "1000*n"};
+  Set posix = whole;
+  posix.insert({"512*\\0", "512*n"});
+  expect_seen(builder, {"f"},
+              {{"posix", posix},
+               {"ext4", whole},
+               {"xfs btrfs", {"empty", "1000*n"}},
+               {"kill", {"1000*n"}}});
 }
 
 TEST(Overwrites, OfOneFilePersistInAnyOrder) {

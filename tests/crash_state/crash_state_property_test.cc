@@ -44,7 +44,7 @@ void showValue(const TraceSeed& seed, std::ostream& out);
 
 namespace {
 
-constexpr std::size_t kMicroOperationLimit = 14;
+constexpr std::size_t kMicroOperationLimit = 13;
 
 constexpr std::uint64_t kOffsets[] = {0, 0, 100, 512, 4000, 4096, 5000};
 constexpr std::uint64_t kLengths[] = {10, 10, 100, 600, 4096, 4200, 9000, 24000};
@@ -239,8 +239,7 @@ class TraceMaker {
     const FileId id = some_file(step.first);
     const std::uint64_t offset = step.second % 4 == 1 ? 4096 : 0;
     if (builder_.size(id) <= offset) return false;
-    builder_.msync(id, offset,
-                   text(std::min(kLengths[step.amount], builder_.size(id) - offset)),
+    builder_.msync(id, offset, text(std::min(kLengths[step.amount], builder_.size(id) - offset)),
                    step.variant % 8 == 1 ? -EIO : 0);
     return true;
   }
