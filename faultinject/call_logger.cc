@@ -349,6 +349,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
   const bool follow =
       (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
   {
+    // Held over the opening of a regular file that is there, too: it might be gone by then.
     LogLock lock(log);
     Place place;
     bool recorded = locate(log.device, where, follow, place);
@@ -357,8 +358,7 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
       place.directory = inode_on_device(log, place.status);
       place.name_size = 0;
     } else if (recorded && place.exists) {
-      recorded =
-          (flags & O_TRUNC) != 0 && is_recorded_file(log, place.status) && place.status.st_size > 0;
+      recorded = is_recorded_file(log, place.status);
     }
     RawRecord* record = nullptr;
     if (recorded && (place.exists || place.directory != 0)) {
@@ -368,18 +368,20 @@ Outcome record_open(RecordingLog& log, Row row, const RowInfo& info, const Argum
       describe(*record, row);
       record->directory = place.directory;
       record->created = nameless || !place.exists;
-      record->truncated = !record->created;
+      record->truncated = !record->created && (flags & O_TRUNC) != 0 && place.status.st_size > 0;
       record->flags = static_cast<std::uint64_t>(flags);
-      if (record->truncated) record->file = place.status.st_ino;
+      if (!record->created) record->file = place.status.st_ino;
+      const bool writes = (flags & O_ACCMODE) != O_RDONLY;
       const Outcome outcome = perform();
       struct stat status;
-      if (is_error(outcome.result) || !stat_descriptor(outcome.result, status)) {
+      if (is_error(outcome.result) || !stat_descriptor(outcome.result, status) ||
+          !(record->created || record->truncated || writes)) {
         lock.drop(*record);
         return outcome;
       }
       record->file = status.st_ino;
       if (record->created) set_attributes(*record, status);
-      if ((flags & O_ACCMODE) != O_RDONLY) add_path(lock, *record, outcome.result);
+      if (writes) add_path(lock, *record, outcome.result);
       finish(lock, *record, outcome);
       return outcome;
     }

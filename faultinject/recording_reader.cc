@@ -106,6 +106,7 @@ class RecordingReader {
   bool read_other(const RawRecord& record, TraceEvent& event) {
     event.text = text_of(record);
     if (record.kind == EventKind::kAcknowledgement) return true;
+    if (event.text.empty()) event.text = "a change of a file that could not be read back";
     event.file = find(record.file);
     if (event.file == kNoFile) return false;
     return record.row != Row::k_mmap || mapped_writable_.insert(event.file).second;
