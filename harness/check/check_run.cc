@@ -120,7 +120,8 @@ class CheckRun {
           {.command = {"/bin/sh", "-c", options_.workload},
            .directory = directory,
            .ignore_globs = options_.ignored,
-           .terminal = options_.terminal});
+           .terminal = options_.terminal,
+           .stacks = options_.stacks});
       if (!recording)
         return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
       if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)

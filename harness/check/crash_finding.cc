@@ -7,6 +7,8 @@
 #include <cctype>
 #include <set>
 
+#include "faultinject/source_location.h"
+
 namespace crashgate::harness {
 namespace {
 
@@ -23,6 +25,13 @@ FindingEvent finding_event(const Trace& trace, std::size_t index) {
     return {index, "acknowledgement", std::move(text)};
   }
   return {index, faultinject::row_info(event.row).name, faultinject::event_path(trace, index)};
+}
+
+std::string source_of(faultinject::SourceLocator& locator, const faultinject::TraceEvent& event) {
+  const auto caller = locator.caller(event);
+  if (!caller) return "";
+  return fmt::format("{}:{}{}", caller->file, caller->line,
+                     caller->function.empty() ? "" : " (" + caller->function + ")");
 }
 
 // Names drawn at random, and counters, are alike: each run of digits and hexadecimal digits that
@@ -74,6 +83,7 @@ std::string shape_of(const Trace& trace, const MicroOperationText& operation) {
 Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const Basis& basis,
                            std::string engine) {
   CrashStateEnumerator states(trace, *find_model(rejection.model), {.basis = basis});
+  faultinject::SourceLocator locator(trace);
   Finding finding;
   finding.kind = rejection.judgement.kind;
   finding.seen = rejection.judgement.message;
@@ -90,10 +100,12 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   std::set<std::string> shapes;
   for (const auto operation : rejection.lost) {
     const auto lost = states.describe(operation);
-    if (events.insert(lost.event).second)
-      finding.lost.push_back(finding_event(trace, lost.event));
     shapes.insert(shape_of(trace, lost));
-    finding.disturbances.push_back("lost: " + lost.text);
+    const auto source = source_of(locator, trace.events[lost.event]);
+    finding.disturbances.push_back("lost: " + lost.text + (source.empty() ? "" : ", " + source));
+    if (!events.insert(lost.event).second) continue;
+    finding.lost.push_back(finding_event(trace, lost.event));
+    finding.lost.back().source = source;
   }
   finding.message = finding.seen;
   for (const auto& line : finding.disturbances) finding.message += "; " + line;

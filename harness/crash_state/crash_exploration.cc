@@ -116,10 +116,11 @@ class JobExploration {
     judge_ = nullptr;
     // Most subjects are small, so one may take some times its equal part of the time that is left.
     constexpr std::size_t kTimesItsPart = 4;
-    const auto subject_deadline =
-        part_of(options_.deadline, std::max<std::size_t>(1, (subjects_.size() - index) / kTimesItsPart));
+    const auto parts = std::max<std::size_t>(1, (subjects_.size() - index) / kTimesItsPart);
+    const auto subject_deadline = part_of(options_.deadline, parts);
     for (std::size_t m = 0; m < options_.models.size(); ++m) {
       const auto begun = Clock::now();
+      allowance_ = states_ + judgements_left() / ((options_.models.size() - m) * parts);
       explore(*options_.models[m], counts_[m], part_of(subject_deadline, options_.models.size() - m));
       counts_[m].seconds += seconds_since(begun);
     }
@@ -130,6 +131,12 @@ class JobExploration {
     if (deadline == Clock::time_point::max()) return deadline;
     const auto now = Clock::now();
     return now + std::max(Clock::duration::zero(), deadline - now) / static_cast<long>(parts);
+  }
+
+  // This job's, of the limit of all.
+  std::uint64_t judgements_left() const {
+    const auto mine = options_.judgement_limit / options_.jobs;
+    return mine > states_ ? mine - states_ : 0;
   }
 
   EnumerationOptions enumeration() const {
@@ -144,7 +151,7 @@ class JobExploration {
     while (const CrashState* state = states.next()) {
       const auto hash = pair_hash(*state);
       if (!is_mine(hash)) continue;
-      if (Clock::now() > deadline) {
+      if (Clock::now() > deadline || (states_ >= allowance_ && !verdicts_.contains(hash))) {
         complete = false;
         break;
       }
@@ -237,6 +244,7 @@ class JobExploration {
   std::vector<ModelCount> counts_;
   std::vector<BarrierTest> barriers_;
   std::uint64_t states_ = 0;
+  std::uint64_t allowance_ = 0;  // states_ may come to this under the model at hand
   std::uint64_t flaky_ = 0;
   std::string flaky_message_;
 };

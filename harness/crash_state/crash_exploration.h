@@ -82,6 +82,7 @@ struct CrashExplorationOptions {
   std::uint64_t seed = 1;
   unsigned jobs = 1;
   std::uint64_t state_limit = UINT64_MAX;  // of one subject under one model
+  std::uint64_t judgement_limit = UINT64_MAX;  // of all subjects together
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   bool test_barriers = false;
   std::function<void(std::uint64_t states, std::uint64_t subjects_done)> progress = {};

@@ -133,6 +133,7 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   exploring.jobs = std::max(1u, options.explore.jobs);
   exploring.deadline = options.explore.deadline;
   exploring.state_limit = kMostStatesOfOneScenario;
+  exploring.judgement_limit = options.explore.run_limit;
   exploring.progress = [&](std::uint64_t states, std::uint64_t done) {
     if (options.explore.progress) options.explore.progress(states, done, recordings->size());
   };

@@ -15,9 +15,13 @@ namespace {
 
 nlohmann::json to_json(const std::vector<FindingEvent>& events) {
   auto array = nlohmann::json::array();
-  for (const auto& event : events)
-    array.push_back(
-        {{"seq", event.seq}, {"call", event.call}, {"path", event.path}, {"source", nullptr}});
+  for (const auto& event : events) {
+    array.push_back({{"seq", event.seq},
+                     {"call", event.call},
+                     {"path", event.path},
+                     {"source", event.source.empty() ? nlohmann::json(nullptr)
+                                                     : nlohmann::json(event.source)}});
+  }
   return array;
 }
 

@@ -16,7 +16,8 @@ namespace crashgate::harness {
 struct FindingEvent {
   std::uint64_t seq = 0;
   std::string call;
-  std::string path;  // the key, or the file in the recorded directory
+  std::string path;         // the key, or the file in the recorded directory
+  std::string source = {};  // "file.c:12 (function)"; empty: not known
 };
 
 struct Finding {
