@@ -49,24 +49,22 @@ enum class EventKind : std::uint8_t {
 enum class WriteSync : std::uint8_t { kNone, kData, kFile };
 
 /// One call. Which fields have a meaning depends on the row's kind:
-///   Open      creations, and O_TRUNC: created, truncated, file, name (none for O_TMPFILE), mode,
-///   uid, gid Write     file, offset, data, sync (the write and family; also what AIO completed)
-///   Copy      file, offset, data, sync (what arrived), source; FICLONE as well
-///   Resize    truncate, ftruncate: file, length; fallocate: file, flags (its mode), offset, length
-///   Barrier   fsync, fdatasync: file; syncfs, sync: nothing; msync (MS_SYNC only): file, offset,
-///   data
-///             (a snapshot of the range as it was when the call returned)
-///   Name      name (and name2 for two paths: the new name), file (what is linked, moved, removed
-///   or
-///             made), replaced (what name2 named before), flags (renameat2), created, mode, uid,
-///             gid, text (a symlink's target). A file that is moved out of the tree has no name2,
-///             one that is moved back in no name; a linked O_TMPFILE has no name
-///   Attribute file; chmod: mode; chown: uid, gid, mode (all as they are afterwards: a chown may
-///   clear
-///             set-id bits); setxattr: text, data; removexattr: text. Only attributes of the user
-///             namespace; an access control list is recorded as the fchmod that it amounts to.
-///             Times are not recorded.
-/// Hints are recorded with file, offset, length: they change nothing, but a report may name them.
+///  - Open (creations and O_TRUNC only): created, truncated, file, name (none for O_TMPFILE), mode,
+///    uid, gid.
+///  - Write: file, offset, data, sync.
+///  - Copy (FICLONE too): file, offset, data (what arrived), sync, source.
+///  - Resize: truncate, ftruncate: file, length; fallocate: file, flags (its mode), offset, length.
+///  - Barrier: fsync, fdatasync: file; syncfs, sync: nothing; msync (MS_SYNC only): file, offset,
+///    data (a snapshot of the range as it was when the call returned).
+///  - Name: name (and name2 for two paths: the new name), file (what is linked, moved, removed or
+///    made), replaced (what name2 named before), flags (renameat2), created, mode, uid, gid, text
+///    (a symlink's target). A file that is moved out of the tree has no name2, one that is moved
+///    back in no name; a linked O_TMPFILE has no name.
+///  - Attribute: file; chmod: mode; chown: uid, gid, mode (all as they are afterwards: a chown may
+///    clear set-id bits); setxattr: text, data; removexattr: text. Only attributes of the user
+///    namespace; an access control list is recorded as the fchmod that it amounts to. Times are not
+///    recorded.
+///  - Hint: file, offset, length. Hints change nothing, but a report may name them.
 struct TraceEvent {
   EventKind kind = EventKind::kStorage;
   Row row = Row::kCount;  // kStorage; of a kAcknowledgement or kUnmodelled where it was a call
