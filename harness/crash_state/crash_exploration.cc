@@ -120,7 +120,10 @@ class JobExploration {
     const auto subject_deadline = part_of(options_.deadline, parts);
     for (std::size_t m = 0; m < options_.models.size(); ++m) {
       const auto begun = Clock::now();
-      allowance_ = states_ + judgements_left() / ((options_.models.size() - m) * parts);
+      // First come, first served, but no subject may use up more than a part.
+      constexpr std::uint64_t kSmallest = 16;
+      const auto left = judgements_left();
+      allowance_ = states_ + std::min(left, std::max(kSmallest, left / 8));
       explore(*options_.models[m], counts_[m], part_of(subject_deadline, options_.models.size() - m));
       counts_[m].seconds += seconds_since(begun);
     }

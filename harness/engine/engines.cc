@@ -8,6 +8,9 @@ constexpr Engine kEngines[] = {
      "kills one process before, in the middle of and after every storage call, and its recovery "
      "likewise",
      0.12, false, run_kill_engine},
+    {"power",
+     "cuts the power at every moment of recorded runs, in every way that a persistence model allows",
+     0.25, true, run_power_engine},
     {"fault",
      "makes every storage call fail with every errno that it may return, or transfer less than "
      "asked",
@@ -16,9 +19,6 @@ constexpr Engine kEngines[] = {
      "lets a second process run at every storage call of a first, which then goes on, fails or "
      "dies",
      0.33, false, run_interleave_engine},
-    {"power",
-     "cuts the power at every moment of recorded runs, in every way that a persistence model allows",
-     0.25, true, run_power_engine},
     {"contended",
      "generated workers on shared keys, killed and disturbed at seeded calls while the others go "
      "on",
