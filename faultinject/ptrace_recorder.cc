@@ -49,6 +49,7 @@ struct Thread {
   std::uint32_t number = 0;
   std::optional<PendingCall> call;  // between its entry and its exit
   bool waits_for_turn = false;      // at the entry
+  bool birth_is_told = false;       // by its parent's stop
 };
 
 /// A child that ends after a while.
@@ -162,7 +163,7 @@ class Tracer {
     const auto [entry, is_new] = process_numbers_.try_emplace(process, last_process_);
     if (is_new) ++last_process_;
     if (killing_) kill(process, SIGKILL);  // born while all were being killed
-    Thread born{Tracee(pid, process), entry->second, last_thread_++, {}, false};
+    Thread born{Tracee(pid, process), entry->second, last_thread_++, {}};
     return threads_.emplace(pid, std::move(born)).first->second;
   }
 
@@ -207,12 +208,17 @@ class Tracer {
       case PTRACE_EVENT_VFORK:
       case PTRACE_EVENT_CLONE: {
         unsigned long child = 0;
+<<<<<<< HEAD
         siginfo_t state;
         // Its death may have been told already.
         if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0 &&
             waitid(P_PID, static_cast<id_t>(child), &state,
                    WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0) {
           thread(static_cast<pid_t>(child));
+=======
+        if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0) {
+          on_birth(static_cast<pid_t>(child));
+>>>>>>> examples
         }
         resume(threads_.at(pid));
         return;
@@ -228,6 +234,11 @@ class Tracer {
         break;
     }
     resume(stopped);
+  }
+
+  /// waitpid may tell of all the child's life before it tells of its birth.
+  void on_birth(pid_t child) {
+    if (dead_before_birth_.erase(child) == 0) thread(child).birth_is_told = true;
   }
 
   void on_entry(Thread& stopped) {
@@ -336,6 +347,7 @@ class Tracer {
     const auto gone = threads_.find(pid);
     if (gone == threads_.end()) return;
     const pid_t process = gone->second.tracee.process();
+    if (!gone->second.birth_is_told && pid != program_) dead_before_birth_.insert(pid);
     threads_.erase(gone);
     if (pid == process) {
       process_numbers_.erase(process);
@@ -354,6 +366,7 @@ class Tracer {
   StackReader* stacks_;
   pid_t program_ = 0;
   std::unordered_map<pid_t, Thread> threads_;
+  std::set<pid_t> dead_before_birth_;  // their parent's stop is still to come
   std::unordered_map<pid_t, std::uint32_t> process_numbers_;
   std::uint32_t last_process_ = 0;
   std::uint32_t last_thread_ = 0;

@@ -3,12 +3,20 @@
 namespace crashgate::faultinject {
 
 bool told_only_at_exit(const Trace& trace) {
+  bool stored = false;
   bool told = false;
+  bool together = false;
   for (const TraceEvent& event : trace.events) {
-    if (event.kind == EventKind::kAcknowledgement) told = true;
-    if (event.kind == EventKind::kStorage && told) return false;
+    if (event.kind == EventKind::kStorage) {
+      if (told) return false;
+      stored = true;
+    } else if (event.kind == EventKind::kAcknowledgement) {
+      told = true;
+      const auto text = trace.data(event.data);
+      together |= text.find('\n') + 1 < text.size();
+    }
   }
-  return told && trace.events.front().kind != EventKind::kAcknowledgement;
+  return stored && together;
 }
 
 }  // namespace crashgate::faultinject

@@ -33,12 +33,13 @@ struct Recording {
   /// Regular files outside the directory that were opened for writing: sorted, some dozens at most.
   std::vector<std::string> written_outside;
   bool more_written_outside = false;
-  /// Standard output, not a terminal, came after all storage events: acknowledgements that test
-  /// nothing.
+  /// Standard output, not a terminal, came in one piece after all storage events: acknowledgements
+  /// that came too late to test anything.
   bool output_only_at_exit = false;
 };
 
-/// Whether the acknowledgements of the trace come after all its storage events.
+/// Whether all acknowledgements of the trace come after all its storage events, several lines of
+/// them at once: they waited in a buffer. One line at the end is as it should be.
 bool told_only_at_exit(const Trace& trace);
 
 }  // namespace crashgate::faultinject

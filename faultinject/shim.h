@@ -9,8 +9,9 @@
 //
 // A preloaded shim arms itself from the environment: CRASHGATE_RULES (rules, one a line) and
 // CRASHGATE_PAGE (path of a file holding the SharedPage; without it counters are private to a
-// process), and records itself into the log that CRASHGATE_RECORDING names. It also obeys FIU_ENABLE and FIU_CTRL_FIFO as fiu-run sets them, unless libfiu's own
-// fiu_run_preload.so is there to do so.
+// process), and records itself into the log that CRASHGATE_RECORDING names. It also obeys
+// FIU_ENABLE and FIU_CTRL_FIFO as fiu-run sets them, unless libfiu's own fiu_run_preload.so is
+// there to do so.
 #pragma once
 
 #include <cstdint>

@@ -151,8 +151,8 @@ std::vector<sock_filter> syscall_filter() {
 
 std::vector<sock_filter> refuse_io_uring() {
   return {load(offsetof(seccomp_data, arch)), unless_equal(AUDIT_ARCH_X86_64, 3),
-          load(offsetof(seccomp_data, nr)), unless_equal(SYS_io_uring_setup, 1),
-          give(SECCOMP_RET_ERRNO | ENOSYS), give(kAllow)};
+          load(offsetof(seccomp_data, nr)),   unless_equal(SYS_io_uring_setup, 1),
+          give(SECCOMP_RET_ERRNO | ENOSYS),   give(kAllow)};
 }
 
 int install_syscall_filter(const std::vector<sock_filter>& filter) {

@@ -25,11 +25,10 @@ std::string barrier_line(const std::vector<BarrierTest>& tests) {
 }  // namespace
 
 std::string to_text(const CheckReport& report) {
-  std::string text = fmt::format("  recorded     {} events, {} acknowledgements of {} {} ({}, {:.2f} s)\n",
-                                 with_separators(report.events),
-                                 with_separators(report.acknowledgements), report.processes,
-                                 report.processes == 1 ? "process" : "processes", report.recorder,
-                                 report.recording_seconds);
+  std::string text = fmt::format(
+      "  recorded     {} events, {} acknowledgements of {} {} ({}, {:.2f} s)\n",
+      with_separators(report.events), with_separators(report.acknowledgements), report.processes,
+      report.processes == 1 ? "process" : "processes", report.recorder, report.recording_seconds);
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));
     if (found == report.exploration.models.end()) continue;
@@ -40,10 +39,11 @@ std::string to_text(const CheckReport& report) {
     text += "  " + barrier_line(report.exploration.barriers) + "\n";
   for (const auto& line : report.blind) text += "  blind: " + line + "\n";
   for (const auto& finding : report.findings) text += to_text(finding);
-  text += fmt::format("\n{}: {} in {} crash states, {:.1f} s\n", headline(report.verdict),
-                      report.findings.empty() ? std::string("no violation")
-                                              : fmt::format("{} violation(s)", report.findings.size()),
-                      with_separators(report.exploration.states), report.seconds);
+  text +=
+      fmt::format("\n{}: {} in {} crash states, {:.1f} s\n", headline(report.verdict),
+                  report.findings.empty() ? std::string("no violation")
+                                          : fmt::format("{} violation(s)", report.findings.size()),
+                  with_separators(report.exploration.states), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   for (const auto& note : report.notes) text += "note: " + note + "\n";
   return text + replay_line(report.findings);
@@ -71,10 +71,11 @@ nlohmann::json to_json(const CheckReport& report) {
   }
   json["barriers"] = nlohmann::json::array();
   for (const auto& test : report.exploration.barriers)
-    json["barriers"].push_back({{"seq", test.event},
-                                {"noticed", test.noticed},
-                                {"redundant", !test.noticed && test.states_added == 0 && test.exhaustive},
-                                {"states_added", test.states_added}});
+    json["barriers"].push_back(
+        {{"seq", test.event},
+         {"noticed", test.noticed},
+         {"redundant", !test.noticed && test.states_added == 0 && test.exhaustive},
+         {"states_added", test.states_added}});
   json["blind"] = report.blind;
   json["findings"] = nlohmann::json::array();
   for (const auto& finding : report.findings) json["findings"].push_back(to_json(finding));

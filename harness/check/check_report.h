@@ -16,7 +16,8 @@ struct CheckReport {
   std::string command;
   Verdict verdict = Verdict::kPass;
   std::vector<std::string> inconclusive_reasons;
-  std::vector<std::string> notes;  // what the user should know, and what does not change the verdict
+  std::vector<std::string>
+      notes;  // what the user should know, and what does not change the verdict
   std::string recorder;
   std::uint64_t events = 0;
   std::uint64_t acknowledgements = 0;

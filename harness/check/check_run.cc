@@ -37,8 +37,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 tl::unexpected<Error> bad_input(std::string what, std::string where) {
-  return tl::unexpected(
-      Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
+  return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
 }
 
 std::string describe_end(int exit_status, int signal) {
@@ -62,9 +61,9 @@ Result<void> run_setup(const std::string& command, const std::string& directory)
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (status != 0)
-    return bad_input(
-        "the setup " + describe_end(WEXITSTATUS(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0),
-        command);
+    return bad_input("the setup " + describe_end(WEXITSTATUS(status),
+                                                 WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+                     command);
   return {};
 }
 
@@ -79,8 +78,8 @@ class CheckRun {
   }
 
   Result<CheckReport> run() {
-    for (const auto step : {&CheckRun::record, &CheckRun::compare_trees,
-                            &CheckRun::try_checker, &CheckRun::explore, &CheckRun::find}) {
+    for (const auto step : {&CheckRun::record, &CheckRun::compare_trees, &CheckRun::try_checker,
+                            &CheckRun::explore, &CheckRun::find}) {
       if (auto done = (this->*step)(); !done) return tl::unexpected(done.error());
       report_.interrupted = report_.interrupted || interrupting_signal() != 0;
       if (report_.interrupted) return std::move(report_);
@@ -116,12 +115,12 @@ class CheckRun {
   Result<void> record_in(const std::string& directory) {
     const auto trace_path = scratch_.path() + "/trace";
     const auto body = [&](unsigned) -> nlohmann::json {
-      auto recording = faultinject::record_with_ptrace(
-          {.command = {"/bin/sh", "-c", options_.workload},
-           .directory = directory,
-           .ignore_globs = options_.ignored,
-           .terminal = options_.terminal,
-           .stacks = options_.stacks});
+      auto recording =
+          faultinject::record_with_ptrace({.command = {"/bin/sh", "-c", options_.workload},
+                                           .directory = directory,
+                                           .ignore_globs = options_.ignored,
+                                           .terminal = options_.terminal,
+                                           .stacks = options_.stacks});
       if (!recording)
         return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
       if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)
@@ -172,8 +171,7 @@ class CheckRun {
       report_.notes.push_back("a process outlived the workload, and was killed: " + command);
     for (const auto& path : recording_.written_outside)
       report_.notes.push_back("the workload writes outside its directory: " + path);
-    if (recording_.more_written_outside)
-      report_.notes.emplace_back("... and to more files");
+    if (recording_.more_written_outside) report_.notes.emplace_back("... and to more files");
     if (report_.events == 0)
       report_.notes.push_back("the workload changed nothing in its directory (CRASHGATE_DIR)");
     if (report_.acknowledgements == 0)
@@ -328,10 +326,11 @@ class CheckRun {
                       exploration.flaky, exploration.flaky_message));
     for (const auto& test : exploration.barriers) {
       if (test.noticed || test.states_added == 0) continue;
-      report_.blind.push_back(fmt::format("without {} there are {} more states, and the checker "
-                                          "accepts {}",
-                                          faultinject::describe_event(trace(), test.event),
-                                          test.states_added, test.exhaustive ? "them all" : "all tried"));
+      report_.blind.push_back(
+          fmt::format("without {} there are {} more states, and the checker "
+                      "accepts {}",
+                      faultinject::describe_event(trace(), test.event), test.states_added,
+                      test.exhaustive ? "them all" : "all tried"));
     }
     const auto counts = [&](const Finding& finding) {
       return std::ranges::any_of(options_.fail_on, [&](const PersistenceModel* model) {

@@ -24,7 +24,7 @@ struct CheckOptions {
   std::vector<std::string> ignored;              // globs of disposable files
   Basis basis;
   std::uint64_t seed = 1;
-  double budget_seconds = 60;    // 0: no limit but the state limit
+  double budget_seconds = 60;     // 0: no limit but the state limit
   std::uint64_t state_limit = 0;  // of each model; 0: none
   unsigned jobs = 1;
   bool terminal = false;  // the workload's standard output is one

@@ -28,8 +28,8 @@ Result<void> fill(const CrashCase& saved, const std::string& path) {
   const auto* state = rebuild(saved, states);
   if (state == nullptr) return {};  // a judge with models of its own; the trace says it all
   const auto told = acknowledgements(saved.trace);
-  if (auto written = write_text(path + "/stdout", std::string_view(told).substr(
-                                                      0, state->acknowledgement_end));
+  if (auto written = write_text(path + "/stdout",
+                                std::string_view(told).substr(0, state->acknowledgement_end));
       !written)
     return written;
   if (!saved.rejection.judgement.output.empty()) {
@@ -37,7 +37,8 @@ Result<void> fill(const CrashCase& saved, const std::string& path) {
       return written;
   }
   const auto tree = path + "/tree";
-  if (::mkdir(tree.c_str(), 0700) != 0) return tl::unexpected(error_from_errno(errno, "mkdir", tree));
+  if (::mkdir(tree.c_str(), 0700) != 0)
+    return tl::unexpected(error_from_errno(errno, "mkdir", tree));
   auto materializer = Materializer::create(tree);
   if (!materializer) return tl::unexpected(materializer.error());
   return materializer->make(*state->tree);

@@ -1,6 +1,7 @@
-// A saved crash state: a directory with case.json (what was found, and how to build the state again),
-// trace (the recording it comes from), tree/ (the directory as the crash leaves it, for looking at)
-// and stdout (what had been told by then). `crashgate replay` builds and judges it again.
+// A saved crash state: a directory with case.json (what was found, and how to build the state
+// again), trace (the recording it comes from), tree/ (the directory as the crash leaves it, for
+// looking at) and stdout (what had been told by then). `crashgate replay` builds and judges it
+// again.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -17,7 +18,7 @@ struct CrashCase {
   FindingKind kind = FindingKind::kChecker;
   std::string message;
   std::uint64_t seed = 0;
-  Rejection rejection;     // the example: model, crash point, what is lost
+  Rejection rejection;  // the example: model, crash point, what is lost
   Basis basis;
   nlohmann::json subject;  // what judges it: {"checker": ...} or {"store": ...}
   faultinject::Trace trace;

@@ -57,7 +57,8 @@ std::string without_numbers(const std::string& text) {
 std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t crash_point) {
   std::vector<FindingEvent> told;
   for (std::size_t i = 0; i < std::min(crash_point, trace.events.size()); ++i) {
-    if (trace.events[i].kind == EventKind::kAcknowledgement) told.push_back(finding_event(trace, i));
+    if (trace.events[i].kind == EventKind::kAcknowledgement)
+      told.push_back(finding_event(trace, i));
   }
   if (told.size() > kMostAcknowledgements)
     told.erase(told.begin(), told.end() - kMostAcknowledgements);
@@ -110,8 +111,8 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   finding.message = finding.seen;
   for (const auto& line : finding.disturbances) finding.message += "; " + line;
 
-  finding.id = id_of(shapes.empty() ? rejection.judgement.cause
-                                    : fmt::format("{}", fmt::join(shapes, "|")));
+  finding.id =
+      id_of(shapes.empty() ? rejection.judgement.cause : fmt::format("{}", fmt::join(shapes, "|")));
   return finding;
 }
 

@@ -6,8 +6,8 @@
 
 namespace crashgate::harness {
 
-/// Without case. `engine`: as in reports. Its id is that of what was lost: equal for the same calls on
-/// files of the same names, numbers in them aside.
+/// Without case. `engine`: as in reports. Its id is that of what was lost: equal for the same calls
+/// on files of the same names, numbers in them aside.
 Finding make_crash_finding(const faultinject::Trace& trace, const Rejection& rejection,
                            const Basis& basis, std::string engine);
 

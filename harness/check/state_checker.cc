@@ -43,15 +43,14 @@ class AcknowledgementFile {
   // Whatever a checker did to the file, it holds the first `end` bytes afterwards.
   Result<void> show(std::size_t end) {
     struct stat info;
-    const bool intact = end_ == end && ::fstat(fd_.get(), &info) == 0 &&
-                        info.st_size == static_cast<off_t>(end) &&
-                        info.st_mtim.tv_sec == shown_.tv_sec &&
-                        info.st_mtim.tv_nsec == shown_.tv_nsec;
+    const bool intact =
+        end_ == end && ::fstat(fd_.get(), &info) == 0 && info.st_size == static_cast<off_t>(end) &&
+        info.st_mtim.tv_sec == shown_.tv_sec && info.st_mtim.tv_nsec == shown_.tv_nsec;
     if (intact) return {};
     if (::ftruncate(fd_.get(), 0) != 0) return failed("ftruncate");
     for (std::size_t written = 0; written < end;) {
-      const ssize_t count = ::pwrite(fd_.get(), text_.data() + written, end - written,
-                                     static_cast<off_t>(written));
+      const ssize_t count =
+          ::pwrite(fd_.get(), text_.data() + written, end - written, static_cast<off_t>(written));
       if (count < 0 && errno != EINTR) return failed("pwrite");
       if (count > 0) written += static_cast<std::size_t>(count);
     }
@@ -110,8 +109,7 @@ struct StateChecker {
 }  // namespace
 
 Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
-                                      const StateCheckerOptions& options,
-                                      const std::string& name) {
+                                      const StateCheckerOptions& options, const std::string& name) {
   const auto own = options.scratch + "/job-" + name;
   if (::mkdir(own.c_str(), 0700) != 0) return tl::unexpected(error_from_errno(errno, "mkdir", own));
   std::optional<StateView> view;

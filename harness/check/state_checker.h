@@ -11,7 +11,8 @@
 namespace crashgate::harness {
 
 struct StateCheckerOptions {
-  std::string scratch;  // an existing directory for what the checker is shown; the caller's to remove
+  std::string
+      scratch;  // an existing directory for what the checker is shown; the caller's to remove
   CheckerOptions checker;
 };
 
@@ -19,7 +20,6 @@ struct StateCheckerOptions {
 /// the state stands at trace.directory; else the state's path is another. Once per process. `name`
 /// tells its files in `scratch` from those of other jobs.
 Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
-                                      const StateCheckerOptions& options,
-                                      const std::string& name);
+                                      const StateCheckerOptions& options, const std::string& name);
 
 }  // namespace crashgate::harness

@@ -77,9 +77,9 @@ struct CommonOptions {
   void add_to(CLI::App& verb, const std::string& default_budget) {
     jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     verb.add_option("--seed", seed, "seed of what is generated")->capture_default_str();
-    verb.add_option("--budget", budget,
-                    "time or number of states: 60s, 10m, 20000states (default " + default_budget +
-                        ")");
+    verb.add_option(
+        "--budget", budget,
+        "time or number of states: 60s, 10m, 20000states (default " + default_budget + ")");
     verb.add_option("--jobs", jobs, "processes that explore at once")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
@@ -174,7 +174,9 @@ int run(int argc, char** argv) {
                    "command that judges many states: reads lines `DIRECTORY<tab>STDOUT_FILE`, "
                    "answers each with `ok` or a reason")
       ->excludes(checker);
-  check_app->add_option("--checker-timeout", checker_timeout, "seconds; a checker that hangs is a finding")
+  check_app
+      ->add_option("--checker-timeout", checker_timeout,
+                   "seconds; a checker that hangs is a finding")
       ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
   check_app->add_option("--setup", checking.check.setup,
@@ -183,10 +185,14 @@ int run(int argc, char** argv) {
                         "files declared disposable: a pattern of their paths");
   check_app->add_flag("--tty", checking.check.terminal, "give the workload a terminal");
   check_app->add_flag("--stacks", checking.check.stacks, "record where each call comes from");
-  check_app->add_option("--blocks", checking.check.basis.blocks, "runs of blocks that a write is cut into")
+  check_app
+      ->add_option("--blocks", checking.check.basis.blocks,
+                   "runs of blocks that a write is cut into")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  check_app->add_option("--tears", checking.check.basis.tears, "sector boundaries at which a block tears")
+  check_app
+      ->add_option("--tears", checking.check.basis.tears,
+                   "sector boundaries at which a block tears")
       ->check(CLI::Range(0, 7))
       ->capture_default_str();
   check_common.add_to(*check_app, "60s");

@@ -38,8 +38,8 @@ Result<void> make_judge(const CrashCase& saved, const std::string& scratch, Case
     const std::string name = subject.at("store");
     const auto* store = find_store(name);
     if (store == nullptr)
-      return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0,
-                                  "this crashgate has no store of that name", name});
+      return tl::unexpected(
+          Error{ErrorCode::kInvalidArgument, 0, "this crashgate has no store of that name", name});
     auto history = history_from_json(subject);
     if (!history) return tl::unexpected(history.error());
     made.recording = {std::move(*history), saved.trace};
@@ -93,10 +93,9 @@ void print(const CrashCase& saved, const std::string& case_path, const nlohmann:
   }
   const std::string kind = answer.at("kind");
   fmt::print("{}: {}\n", kind, answer.at("message").get<std::string>());
-  fmt::print("FAIL: {}\n", kind == to_string(saved.kind)
-                               ? "as recorded"
-                               : "another violation than the recorded " +
-                                     std::string(to_string(saved.kind)));
+  fmt::print("FAIL: {}\n", kind == to_string(saved.kind) ? "as recorded"
+                                                         : "another violation than the recorded " +
+                                                               std::string(to_string(saved.kind)));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct VerifyOptions {
   Basis basis;
   std::vector<const PersistenceModel*> models;
   std::vector<const PersistenceModel*> fail_on;  // violations under other models are only reported
-  std::string command;  // the command line, for the report
+  std::string command;                           // the command line, for the report
 };
 
 /// Gives the exit status. Prints results on standard output, progress and errors on standard error.

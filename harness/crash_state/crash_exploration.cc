@@ -104,8 +104,8 @@ class JobExploration {
     for (const auto& rejection : rejections_) rejections.push_back(to_json(rejection));
     json barriers = json::array();
     for (const auto& barrier : barriers_) barriers.push_back(to_json(barrier));
-    return {{"counts", counts},     {"rejections", rejections},        {"barriers", barriers},
-            {"states", states_},    {"flaky", flaky_}, {"flaky_message", flaky_message_}};
+    return {{"counts", counts},  {"rejections", rejections}, {"barriers", barriers},
+            {"states", states_}, {"flaky", flaky_},          {"flaky_message", flaky_message_}};
   }
 
  private:
@@ -124,7 +124,8 @@ class JobExploration {
       constexpr std::uint64_t kSmallest = 16;
       const auto left = judgements_left();
       allowance_ = states_ + std::min(left, std::max(kSmallest, left / 8));
-      explore(*options_.models[m], counts_[m], part_of(subject_deadline, options_.models.size() - m));
+      explore(*options_.models[m], counts_[m],
+              part_of(subject_deadline, options_.models.size() - m));
       counts_[m].seconds += seconds_since(begun);
     }
     if (options_.test_barriers && groups_.empty()) test_barriers(subject_deadline);
@@ -254,8 +255,7 @@ class JobExploration {
 
 void add_rejection(std::vector<Rejection>& all, Rejection rejection) {
   const auto same = std::ranges::find_if(all, [&](const Rejection& other) {
-    return other.subject == rejection.subject &&
-           other.judgement.cause == rejection.judgement.cause;
+    return other.subject == rejection.subject && other.judgement.cause == rejection.judgement.cause;
   });
   if (same == all.end()) {
     all.push_back(std::move(rejection));
@@ -307,8 +307,8 @@ void add_report(CrashExploration& all, const CrashExplorationOptions& options, c
   if (all.flaky_message.empty()) all.flaky_message = report.at("flaky_message");
 }
 
-// A subject that one job found wrong was not tested for blindness by that job, and the others' tests
-// say nothing of it.
+// A subject that one job found wrong was not tested for blindness by that job, and the others'
+// tests say nothing of it.
 void forget_barriers_of_rejected(CrashExploration& all) {
   std::erase_if(all.barriers, [&](const BarrierTest& test) {
     return std::ranges::any_of(all.rejections, [&](const Rejection& rejection) {
@@ -320,10 +320,14 @@ void forget_barriers_of_rejected(CrashExploration& all) {
 }  // namespace
 
 json to_json(const Rejection& rejection) {
-  return {{"subject", rejection.subject},       {"judgement", to_json(rejection.judgement)},
-          {"count", rejection.count},           {"models", rejection.models},
-          {"model", rejection.model},           {"crash_point", rejection.crash_point},
-          {"told", rejection.acknowledgement_end}, {"lost", rejection.lost}};
+  return {{"subject", rejection.subject},
+          {"judgement", to_json(rejection.judgement)},
+          {"count", rejection.count},
+          {"models", rejection.models},
+          {"model", rejection.model},
+          {"crash_point", rejection.crash_point},
+          {"told", rejection.acknowledgement_end},
+          {"lost", rejection.lost}};
 }
 
 Rejection rejection_from_json(const json& from) {

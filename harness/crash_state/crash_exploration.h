@@ -1,12 +1,13 @@
 // Judges the crash states of traces, in several processes, and keeps what was rejected.
 //
-// Every job process enumerates all states and judges its share of them, told by the state's hash, so
-// jobs need not talk. A pair of tree and acknowledgements is judged once, whatever number of models
-// allow it. A state that is rejected is judged again; where it is then accepted the judge is flaky.
+// Every job process enumerates all states and judges its share of them, told by the state's hash,
+// so jobs need not talk. A pair of tree and acknowledgements is judged once, whatever number of
+// models allow it. A state that is rejected is judged again; where it is then accepted the judge is
+// flaky.
 //
 // Then crashgate tests itself: where a trace showed nothing wrong, each of its barriers in turn is
-// taken away, and the states that this adds under `posix` are judged. A barrier is *noticed* when one
-// of them is rejected, *redundant* when there are none; else the judge is blind to it.
+// taken away, and the states that this adds under `posix` are judged. A barrier is *noticed* when
+// one of them is rejected, *redundant* when there are none; else the judge is blind to it.
 #pragma once
 
 #include <chrono>
@@ -81,7 +82,7 @@ struct CrashExplorationOptions {
   Basis basis;
   std::uint64_t seed = 1;
   unsigned jobs = 1;
-  std::uint64_t state_limit = UINT64_MAX;  // of one subject under one model
+  std::uint64_t state_limit = UINT64_MAX;      // of one subject under one model
   std::uint64_t judgement_limit = UINT64_MAX;  // of all subjects together
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   bool test_barriers = false;
@@ -101,8 +102,8 @@ struct CrashExploration {
 Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& subjects,
                                               const CrashExplorationOptions& options);
 
-/// A rejection in which nothing that is lost can be kept: each lost micro-operation, put back, gives
-/// a state that is accepted or rejected for another cause. Judges in the calling process.
+/// A rejection in which nothing that is lost can be kept: each lost micro-operation, put back,
+/// gives a state that is accepted or rejected for another cause. Judges in the calling process.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge);
 

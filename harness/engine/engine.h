@@ -41,8 +41,8 @@ struct EngineResult {
 struct Engine {
   std::string_view name;  // as in reports and --require
   std::string_view description;
-  double share;        // of the time budget
-  bool cuts_power;     // explores the models of power loss; else the kill model
+  double share;     // of the time budget
+  bool cuts_power;  // explores the models of power loss; else the kill model
   Result<EngineResult> (*run)(const StoreEntry& store, const EngineOptions& options);
 };
 

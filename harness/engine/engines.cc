@@ -9,7 +9,8 @@ constexpr Engine kEngines[] = {
      "likewise",
      0.12, false, run_kill_engine},
     {"power",
-     "cuts the power at every moment of recorded runs, in every way that a persistence model allows",
+     "cuts the power at every moment of recorded runs, in every way that a persistence model "
+     "allows",
      0.25, true, run_power_engine},
     {"fault",
      "makes every storage call fail with every errno that it may return, or transfer less than "

@@ -1,7 +1,7 @@
 // Power engine: records each scenario once, undisturbed, and judges every crash state that a
-// persistence model allows at any moment of it: a survivor opens the store over the state, recovers,
-// and looks. One writer does every operation; two writers meet on one key, the second running to its
-// end at each storage call of the first.
+// persistence model allows at any moment of it: a survivor opens the store over the state,
+// recovers, and looks. One writer does every operation; two writers meet on one key, the second
+// running to its end at each storage call of the first.
 //
 // A store draws names of temporaries at random, so the recordings of two runs differ; what is found
 // is saved with its recording.
@@ -19,7 +19,8 @@ namespace {
 
 using Kind = OperationKind;
 
-// Distinct states of one recording under one model; beyond it they are sampled, and the run says so.
+// Distinct states of one recording under one model; beyond it they are sampled, and the run says
+// so.
 constexpr std::uint64_t kMostStatesOfOneScenario = 200'000;
 
 bool changes_store(const Plan& plan) {
@@ -35,8 +36,9 @@ std::vector<Plan> one_writer() {
   std::erase_if(plans, [](const Plan& plan) { return !changes_store(plan); });
   for (const auto size : {0, 300, 4096, 100000}) {
     for (const auto kind : {Kind::kPut, Kind::kPutIfAbsent}) {
-      plans.push_back({.setup = {{.kind = Kind::kPut, .key = "k", .size = 600}},
-                       .workers = {{{.kind = kind, .key = "d/k", .size = static_cast<std::uint64_t>(size)}}}});
+      plans.push_back(
+          {.setup = {{.kind = Kind::kPut, .key = "k", .size = 600}},
+           .workers = {{{.kind = kind, .key = "d/k", .size = static_cast<std::uint64_t>(size)}}}});
     }
   }
   return plans;
@@ -121,9 +123,9 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   std::vector<CrashSubject> subjects;
   for (std::size_t i = 0; i < recordings->size(); ++i) {
     subjects.push_back({&(*recordings)[i].trace, [=, &store](unsigned job) {
-                          return make_store_judge(store, (*recordings)[i],
-                                                  directory + std::to_string(job) + "-" +
-                                                      std::to_string(i));
+                          return make_store_judge(
+                              store, (*recordings)[i],
+                              directory + std::to_string(job) + "-" + std::to_string(i));
                         }});
   }
   CrashExplorationOptions exploring;
@@ -147,10 +149,12 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   result.units = subjects.size();
   result.exploration.units_done = subjects.size();
   result.exploration.tally.runs = exploration.states;
-  result.exhaustive = !cut_short && std::ranges::all_of(exploration.models, [](const auto& one) { return one.second.exhaustive; });
-  result.basis = "every crash state of " + std::to_string(of_one_writer) + " runs of one writer and " +
-                 std::to_string(subjects.size() - of_one_writer) + " of two, " +
-                 to_string(options.basis);
+  result.exhaustive = !cut_short && std::ranges::all_of(exploration.models, [](const auto& one) {
+    return one.second.exhaustive;
+  });
+  result.basis = "every crash state of " + std::to_string(of_one_writer) +
+                 " runs of one writer and " + std::to_string(subjects.size() - of_one_writer) +
+                 " of two, " + to_string(options.basis);
   return result;
 }
 

@@ -91,9 +91,9 @@ Result<StateJudge> make_store_judge(const StoreEntry& store, const StoreRecordin
   if (!materializer) return tl::unexpected(materializer.error());
   auto survivor = CrashSurvivor::create(store, recording.history, directory);
   if (!survivor) return tl::unexpected(survivor.error());
-  std::shared_ptr<StoreJudge> judge(
-      new StoreJudge{&recording, acknowledgements(recording.trace), directory,
-                     std::move(*materializer), std::move(*survivor)});
+  std::shared_ptr<StoreJudge> judge(new StoreJudge{&recording, acknowledgements(recording.trace),
+                                                   directory, std::move(*materializer),
+                                                   std::move(*survivor)});
   return StateJudge([judge](const CrashState& state) { return judge->judge(state); });
 }
 

@@ -168,7 +168,8 @@ Result<History> CrashSurvivor::look(const std::vector<std::uint32_t>& returned) 
   if (!status) return tl::unexpected(status.error());
   const auto& log = state.log();
   auto& survivor = history.processes.emplace_back(ProcessHistory{
-      log, {log.events.begin(), log.events.begin() + 1 + static_cast<long>(history.survivor.size())}});
+      log,
+      {log.events.begin(), log.events.begin() + 1 + static_cast<long>(history.survivor.size())}});
   survivor.wait_status = *status;
   survivor.end_stamp = ++state.shared->stamp;
   for (auto& event : survivor.events) event.first_record = event.last_record = 0;

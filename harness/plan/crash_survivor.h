@@ -18,8 +18,8 @@ namespace crashgate::harness {
 
 class CrashSurvivor {
  public:
-  /// `recorded`: an undisturbed run whose trace the states come from; must outlive this. `root`: the
-  /// directory in which the states are made.
+  /// `recorded`: an undisturbed run whose trace the states come from; must outlive this. `root`:
+  /// the directory in which the states are made.
   static Result<CrashSurvivor> create(const StoreEntry& store, const History& recorded,
                                       std::string root,
                                       std::chrono::milliseconds timeout = std::chrono::seconds(5));

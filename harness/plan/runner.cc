@@ -73,8 +73,7 @@ void die_with_parent(pid_t parent_as_seen) {
   ::_exit(0);
 }
 
-Result<Child> start(const WorkerContext& context,
-                    void (*run)(const WorkerContext&) = run_process) {
+Result<Child> start(const WorkerContext& context, void (*run)(const WorkerContext&) = run_process) {
   if (context.history->plan.same_process_ids) {
     const auto pid = static_cast<pid_t>(
         ::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));

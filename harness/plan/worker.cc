@@ -119,7 +119,8 @@ struct Process {
     faultinject::disarm();
     if (context.log != nullptr) {
       faultinject::stop_recording();
-      faultinject::log_acknowledgement(*context.log, acknowledgement_of(context.process, operation));
+      faultinject::log_acknowledgement(*context.log,
+                                       acknowledgement_of(context.process, operation));
     }
     noted.last_record = static_cast<std::uint32_t>(shared.page.record_count.load());
     noted.end = ++shared.stamp;

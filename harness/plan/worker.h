@@ -16,12 +16,12 @@ struct WorkerContext {
       nullptr;  // the plan and what is derived from it; nothing has happened yet
   SharedRun* shared = nullptr;
   std::string root;
-  std::uint32_t process = 0;  // workers from 0, then survivors
+  std::uint32_t process = 0;                 // workers from 0, then survivors
   faultinject::RecordingLog* log = nullptr;  // where a worker's operations are recorded; null: not
 };
 
-/// Does the plan's setup in the calling process, which is forked for it, as process 0: where it is to
-/// be over before a recording begins. Else process 0 does it first of all.
+/// Does the plan's setup in the calling process, which is forked for it, as process 0: where it is
+/// to be over before a recording begins. Else process 0 does it first of all.
 void run_setup(const WorkerContext& context);
 
 /// What a recorded worker tells the world when an operation returns; 0 is its opening.

@@ -12,9 +12,9 @@ namespace crashgate::harness {
 
 /// Makes `directory`/`id`, replacing an older one, and gives its path. `fill` adds files to the
 /// directory whose path it is given; `content` becomes its case.json.
-Result<std::string> save_case_directory(const std::string& directory, const std::string& id,
-                                        nlohmann::json content,
-                                        const std::function<Result<void>(const std::string&)>& fill);
+Result<std::string> save_case_directory(
+    const std::string& directory, const std::string& id, nlohmann::json content,
+    const std::function<Result<void>(const std::string&)>& fill);
 
 struct CaseDirectory {
   std::string path;       // of the directory

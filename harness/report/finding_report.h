@@ -26,8 +26,8 @@ struct Finding {
   std::string message;  // what was seen, and after what
   std::string seen;     // the first half of it
   std::string engine;
-  std::vector<std::string> models;  // under which it happens
-  std::uint64_t count = 0;          // runs, or crash states, that showed it
+  std::vector<std::string> models;   // under which it happens
+  std::uint64_t count = 0;           // runs, or crash states, that showed it
   std::string_view counted = "run";  // or "crash state"
   std::vector<FindingEvent> acknowledged;
   std::vector<FindingEvent> crash_after;

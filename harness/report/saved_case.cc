@@ -19,12 +19,9 @@ std::vector<std::pair<std::uint32_t, std::string>> call_order(const History& his
 
 Result<std::string> save_case(const std::string& directory, const SavedCase& saved,
                               const std::string& tree_from) {
-  nlohmann::json content{{"store", saved.store},
-                         {"id", saved.id},
-                         {"kind", to_string(saved.kind)},
-                         {"message", saved.message},
-                         {"seed", saved.seed},
-                         {"plan", to_json(saved.plan)}};
+  nlohmann::json content{
+      {"store", saved.store},     {"id", saved.id},     {"kind", to_string(saved.kind)},
+      {"message", saved.message}, {"seed", saved.seed}, {"plan", to_json(saved.plan)}};
   content["calls"] = nlohmann::json::array();
   for (const auto& [process, row] : saved.calls)
     content["calls"].push_back(std::to_string(process) + " " + row);

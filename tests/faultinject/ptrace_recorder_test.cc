@@ -204,6 +204,10 @@ TEST_F(PtraceRecorder, SaysThatOutputCameTooLate) {
   EXPECT_FALSE(probe("stdio").output_only_at_exit);
 }
 
+TEST_F(PtraceRecorder, OneLineAtTheEndIsNotTooLate) {
+  EXPECT_FALSE(record({"sh", "-c", "echo a > f; echo done"}).output_only_at_exit);
+}
+
 TEST_F(PtraceRecorder, ReportsTheEndOfTheProgram) {
   EXPECT_EQ(record({"sh", "-c", "exit 7"}).exit_status, 7);
   const Recording crashed = probe("crash");

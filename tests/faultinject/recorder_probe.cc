@@ -267,9 +267,10 @@ void big_output() {
 void stdio() {
   std::FILE* file = std::fopen("stdio", "w");
   CHECK(file != nullptr);
+  std::printf("begun\n");  // reaches the recorder at exit
   for (int i = 0; i < 5000; ++i) std::fprintf(file, "line %d\n", i);
   CHECK(std::fclose(file) == 0);
-  std::printf("done\n");  // reaches the recorder at exit
+  std::printf("done\n");
 }
 
 void raw() {

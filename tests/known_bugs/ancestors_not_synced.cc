@@ -16,10 +16,11 @@ class AncestorsNotSynced : public SimpleStore {
   }
 };
 
-const harness::RegisterStore bad{{.name = "ancestors-not-synced",
-                                  .good = false,
-                                  .description = "put syncs the key's directory, not the names of new ancestors",
-                                  .open = &open_store<AncestorsNotSynced>}};
+const harness::RegisterStore bad{
+    {.name = "ancestors-not-synced",
+     .good = false,
+     .description = "put syncs the key's directory, not the names of new ancestors",
+     .open = &open_store<AncestorsNotSynced>}};
 const harness::RegisterStore fixed{{.name = "ancestors-not-synced-fixed",
                                     .good = true,
                                     .description = "put syncs every ancestor that holds a new name",

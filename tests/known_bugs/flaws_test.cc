@@ -228,8 +228,8 @@ TEST(Flaws, BreakTheBadStoreAndNotItsTwin) {
 
 // What only a power loss shows: `crashgate verify` finds these (tests/harness/known_bad_test.cc).
 const std::string_view kShownByPowerLoss[] = {
-    "ancestors-not-synced",   "directory-not-synced",       "directory-synced-early",
-    "payload-not-synced",     "removal-not-synced",         "sync-file-range-as-barrier",
+    "ancestors-not-synced",   "directory-not-synced", "directory-synced-early",
+    "payload-not-synced",     "removal-not-synced",   "sync-file-range-as-barrier",
     "wrong-descriptor-synced"};
 
 TEST(Flaws, AreKnownForEveryBadStore) {

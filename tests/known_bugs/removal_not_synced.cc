@@ -17,10 +17,11 @@ const harness::RegisterStore bad{{.name = "removal-not-synced",
                                   .good = false,
                                   .description = "remove does not sync the directory",
                                   .open = &open_store<RemovalNotSynced>}};
-const harness::RegisterStore fixed{{.name = "removal-not-synced-fixed",
-                                    .good = true,
-                                    .description = "remove syncs the directory before it reports success",
-                                    .open = &open_store<SimpleStore>}};
+const harness::RegisterStore fixed{
+    {.name = "removal-not-synced-fixed",
+     .good = true,
+     .description = "remove syncs the directory before it reports success",
+     .open = &open_store<SimpleStore>}};
 
 }  // namespace
 }  // namespace crashgate::known_bugs

@@ -1,8 +1,8 @@
 // The payload is written out by sync_file_range, with every flag that it has.
 //
 // Fails: sync_file_range waits for the pages, but neither writes metadata (the size, the mapping of
-// blocks) nor flushes the disk's cache; its manual page says so. After a power loss the key holds an
-// empty object, zeros, or a part.
+// blocks) nor flushes the disk's cache; its manual page says so. After a power loss the key holds
+// an empty object, zeros, or a part.
 //
 // Fix: fsync. That is what SimpleStore does.
 #include <fcntl.h>

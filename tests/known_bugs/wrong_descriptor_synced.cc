@@ -21,10 +21,11 @@ class WrongDescriptorSynced : public SimpleStore {
   }
 };
 
-const harness::RegisterStore bad{{.name = "wrong-descriptor-synced",
-                                  .good = false,
-                                  .description = "put calls fdatasync on another descriptor than the payload's",
-                                  .open = &open_store<WrongDescriptorSynced>}};
+const harness::RegisterStore bad{
+    {.name = "wrong-descriptor-synced",
+     .good = false,
+     .description = "put calls fdatasync on another descriptor than the payload's",
+     .open = &open_store<WrongDescriptorSynced>}};
 const harness::RegisterStore fixed{{.name = "wrong-descriptor-synced-fixed",
                                     .good = true,
                                     .description = "put syncs the descriptor that it wrote through",

@@ -1,0 +1,1 @@
+../go-program/save.go

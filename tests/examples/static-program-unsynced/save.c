@@ -1,0 +1,1 @@
+../static-program/save.c
