@@ -208,17 +208,8 @@ class Tracer {
       case PTRACE_EVENT_VFORK:
       case PTRACE_EVENT_CLONE: {
         unsigned long child = 0;
-<<<<<<< HEAD
-        siginfo_t state;
-        // Its death may have been told already.
-        if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0 &&
-            waitid(P_PID, static_cast<id_t>(child), &state,
-                   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0) {
-          thread(static_cast<pid_t>(child));
-=======
         if (ptrace(PTRACE_GETEVENTMSG, pid, nullptr, &child) == 0) {
           on_birth(static_cast<pid_t>(child));
->>>>>>> examples
         }
         resume(threads_.at(pid));
         return;
