@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,7 +67,7 @@ std::vector<const PersistenceModel*> all_models() {
 // What the verbs that explore have in common.
 struct CommonOptions {
   std::uint64_t seed = 1;
-  std::string budget;
+  std::optional<std::string> budget;
   unsigned jobs = 1;
   std::string out = ".crashgate";
   std::string json_path;
@@ -104,8 +105,8 @@ void take(const CommonOptions& common, const std::string& command, VerifyOptions
   options.command = command;
   options.models = common.models.empty() ? all_models() : parse_models(common.models);
   options.fail_on = common.fail_on.empty() ? all_models() : parse_models(common.fail_on);
-  if (common.budget.empty()) return;
-  const auto budget = parse_budget(common.budget);
+  if (!common.budget) return;
+  const auto budget = parse_budget(*common.budget);
   options.budget_given = true;
   options.budget_seconds = budget.seconds;
   options.run_limit = budget.states;
@@ -121,8 +122,8 @@ void take(const CommonOptions& common, const std::string& command, CheckCommand&
   options.command = command;
   options.models = common.models.empty() ? all_models() : parse_models(common.models);
   options.fail_on = common.fail_on.empty() ? all_models() : parse_models(common.fail_on);
-  if (common.budget.empty()) return;
-  const auto budget = parse_budget(common.budget);
+  if (!common.budget) return;
+  const auto budget = parse_budget(*common.budget);
   options.budget_seconds = budget.seconds;
   options.state_limit = budget.states;
 }

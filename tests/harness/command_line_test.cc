@@ -58,8 +58,10 @@ class CommandLine : public ::testing::Test {
     return json::parse(content_of(place_ / "report.json"), nullptr, false);
   }
 
-  std::string saved_case() {
-    const auto report = verify("write-in-place", 1);
+  /// Of a kill, or of a power loss where `store` shows nothing else.
+  std::string saved_case(const std::string& store = "write-in-place",
+                         const std::string& model = "kill") {
+    const auto report = verify(store, 1, {"--model", model});
     return report.is_discarded() || report["findings"].empty()
                ? ""
                : report["findings"][0]["case"].get<std::string>();
@@ -166,18 +168,22 @@ TEST_F(CommandLine, TheReportHasAllMembers) {
         EXPECT_TRUE(engine.contains(member)) << member;
       }
     }
-    ASSERT_EQ(report["models"].size(), 1U);
-    for (const auto* member : {"name", "crash_points", "states_checked", "states_possible",
-                               "exhaustive", "seconds", "seconds_to_first_finding"}) {
-      EXPECT_TRUE(report["models"][0].contains(member)) << member;
+    std::set<std::string> models;
+    for (const auto& model : report["models"]) {
+      models.insert(model["name"].get<std::string>());
+      for (const auto* member : {"crash_points", "states_checked", "states_possible", "exhaustive",
+                                 "seconds", "seconds_to_first_finding"}) {
+        EXPECT_TRUE(model.contains(member)) << member;
+      }
     }
+    EXPECT_EQ(models, (std::set<std::string>{"kill", "posix", "ext4", "xfs", "btrfs"}));
     EXPECT_EQ(report["findings"].empty(), status == 0);
     for (const auto& finding : report["findings"]) {
       for (const auto* member : {"id", "kind", "message", "models", "count", "acknowledged",
                                  "crash_after", "lost", "fix", "case"}) {
         EXPECT_TRUE(finding.contains(member)) << member;
       }
-      EXPECT_EQ(finding["models"], json::array({"kill"}));
+      EXPECT_FALSE(finding["models"].empty());
       for (const auto* events : {"acknowledged", "crash_after", "lost"}) {
         for (const auto& event : finding[events]) {
           for (const auto* member : {"seq", "call", "path"}) EXPECT_TRUE(event.contains(member));
@@ -246,6 +252,36 @@ TEST_F(CommandLine, ReplayPassesWhereTheMistakeIsMended) {
   write("mended.json", saved.dump());
   const auto end = run({"replay", place_ / "mended.json"});
   EXPECT_EQ(end.status, 0) << end.output << end.errors;
+}
+
+TEST_F(CommandLine, ReplayBuildsACrashStateAgain) {
+  const auto path = saved_case("payload-not-synced", "xfs");
+  ASSERT_NE(path, "");
+  const auto place = path.starts_with("/") ? path : place_ / path;
+  const auto end = run({"replay", path});
+  EXPECT_EQ(end.status, 1) << end.output << end.errors;
+  EXPECT_NE(end.output.find("FAIL: as recorded"), std::string::npos) << end.output;
+  EXPECT_EQ(run({"replay", path}).output, end.output);
+  EXPECT_TRUE(std::filesystem::exists(place + "/tree"));
+  EXPECT_TRUE(std::filesystem::is_empty(place_ / "scratch"));
+
+  auto trace = content_of(place + "/trace");
+  trace[trace.size() / 2] = static_cast<char>(trace[trace.size() / 2] ^ 1);
+  std::ofstream(place + "/trace", std::ios::binary) << trace;
+  expect_refused({"replay", path}, "trace");
+}
+
+TEST_F(CommandLine, ModelsChooseTheEngines) {
+  const auto killed = verify("local-file", 0, {"--model", "kill"});
+  const auto cut = verify("local-file", 0, {"--model", "ext4,xfs"});
+  ASSERT_FALSE(killed.is_discarded() || cut.is_discarded());
+  for (const auto& engine : killed["engines"]) EXPECT_NE(engine["name"], "power");
+  ASSERT_EQ(cut["engines"].size(), 1U);
+  EXPECT_EQ(cut["engines"][0]["name"], "power");
+  // Lost under every model but the one that the run is to fail on.
+  verify("payload-not-synced", 0, {"--model", "ext4,kill", "--fail-on", "kill"});
+  expect_refused({"verify", "--model", "zfs"}, "zfs");
+  expect_refused({"verify", "--fail-on", "zfs"}, "zfs");
 }
 
 TEST_F(CommandLine, RefusesWhatIsNoCase) {
