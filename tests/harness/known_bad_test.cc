@@ -19,7 +19,7 @@ namespace {
 // Runs, not seconds, and one job: the same runs on a slow machine as on a fast one. Most mistakes
 // show within the first few runs; for the others there are more.
 constexpr const char* kFewRuns = "1000states";
-constexpr const char* kManyRuns = "4000states";
+constexpr const char* kManyRuns = "8000states";
 
 class RegisteredStore : public ::testing::TestWithParam<StoreEntry> {
  protected:
