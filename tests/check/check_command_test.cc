@@ -425,8 +425,8 @@ TEST_P(Interrupted, WhileItExplores) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Check, Interrupted, ::testing::Values(SIGINT, SIGTERM),
-                         [](const auto& info) {
-                           return std::string(info.param == SIGINT ? "Interrupt" : "Terminate");
+                         [](const auto& one) {
+                           return std::string(one.param == SIGINT ? "Interrupt" : "Terminate");
                          });
 
 }  // namespace
