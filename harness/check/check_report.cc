@@ -11,15 +11,28 @@
 namespace crashgate::harness {
 namespace {
 
-// "12 barriers: 10 noticed, 2 redundant, 0 blind"
+// "12 barriers ...: 8 noticed, 2 redundant, 1 not noticed, 1 not tested within the budget"
 std::string barrier_line(const std::vector<BarrierTest>& tests) {
-  const auto noticed = std::ranges::count_if(tests, &BarrierTest::noticed);
-  const auto redundant = std::ranges::count_if(tests, [](const BarrierTest& test) {
-    return !test.noticed && test.states_added == 0 && test.exhaustive;
-  });
+  long noticed = 0, redundant = 0, blind = 0, untested = 0;
+  for (const auto& test : tests) {
+    if (test.noticed)
+      ++noticed;
+    else if (test.states_added > 0)
+      ++blind;
+    else
+      ++(test.exhaustive ? redundant : untested);
+  }
   return fmt::format(
-      "{} barriers taken away one at a time, under posix: {} noticed, {} redundant, {} not noticed",
-      tests.size(), noticed, redundant, static_cast<long>(tests.size()) - noticed - redundant);
+      "{} {} taken away one at a time, under posix: {} noticed, {} redundant, {} not noticed{}",
+      tests.size(), tests.size() == 1 ? "barrier" : "barriers", noticed, redundant, blind,
+      untested == 0 ? "" : fmt::format(", {} not tested within the budget", untested));
+}
+
+std::string count_of_violations(const CheckReport& report) {
+  if (report.findings.empty()) return "no violation";
+  return fmt::format(
+      "{} {}{}", report.findings.size(), report.findings.size() == 1 ? "violation" : "violations",
+      report.verdict == Verdict::kFail ? "" : ", none under the models of --fail-on,");
 }
 
 }  // namespace
@@ -39,11 +52,9 @@ std::string to_text(const CheckReport& report) {
     text += "  " + barrier_line(report.exploration.barriers) + "\n";
   for (const auto& line : report.blind) text += "  blind: " + line + "\n";
   for (const auto& finding : report.findings) text += to_text(finding);
-  text +=
-      fmt::format("\n{}: {} in {} crash states, {:.1f} s\n", headline(report.verdict),
-                  report.findings.empty() ? std::string("no violation")
-                                          : fmt::format("{} violation(s)", report.findings.size()),
-                  with_separators(report.exploration.states), report.seconds);
+  text += fmt::format("\n{}: {} in {} crash states, {:.1f} s\n", headline(report.verdict),
+                      count_of_violations(report), with_separators(report.exploration.states),
+                      report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   for (const auto& note : report.notes) text += "note: " + note + "\n";
   return text + replay_line(report.findings);

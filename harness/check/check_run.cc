@@ -158,11 +158,14 @@ class CheckRun {
     report_.recorder = trace().recorder;
     std::set<std::uint32_t> processes;
     std::set<std::string> unmodelled;
-    for (const auto& event : trace().events) {
+    for (std::size_t i = 0; i < trace().events.size(); ++i) {
+      const auto& event = trace().events[i];
       processes.insert(event.process);
       report_.events += event.kind == EventKind::kStorage ? 1 : 0;
       report_.acknowledgements += event.kind == EventKind::kAcknowledgement ? 1 : 0;
-      if (event.kind == EventKind::kUnmodelled) unmodelled.insert(event.text);
+      if (event.kind != EventKind::kUnmodelled) continue;
+      const auto path = faultinject::event_path(trace(), i);
+      unmodelled.insert(path.empty() ? event.text : event.text + ": " + path);
     }
     report_.processes = processes.size();
     for (const auto& text : unmodelled) report_.inconclusive_reasons.push_back(text);
@@ -209,8 +212,9 @@ class CheckRun {
       state.tree = &final_tree;
       auto judged = (*judge)(state);
       if (!judged)
-        return {{judged.error().code == ErrorCode::kInvalidArgument ? "broken" : "failed",
-                 to_string(judged.error())}};
+        return judged.error().code == ErrorCode::kInvalidArgument
+                   ? nlohmann::json{{"broken", judged.error().path}}
+                   : nlohmann::json{{"failed", to_string(judged.error())}};
       nlohmann::json answer{{"final", judged->accepted ? "" : judged->message}};
       const auto initial_tree = tree_of(trace(), trace().initial);
       state.acknowledgement_end = 0;
@@ -225,7 +229,9 @@ class CheckRun {
     const auto& answer = (*answers)->front();
     if (answer.contains("failed"))
       return tl::unexpected(Error{ErrorCode::kIo, 0, "checker", answer.at("failed")});
-    if (answer.contains("broken")) return bad_input("checker", answer.at("broken"));
+    if (answer.contains("broken"))
+      return bad_input("the checker cannot be run in the directory of a crash state",
+                       answer.at("broken"));
     if (const std::string why = answer.at("final"); !why.empty())
       return bad_input(
           "the checker rejects the directory as the workload left it, without any crash", why);

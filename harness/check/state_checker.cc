@@ -77,24 +77,47 @@ class AcknowledgementFile {
 };
 
 struct StateChecker {
+  const faultinject::Trace& trace;
   std::optional<StateView> view;
   std::string directory;
   Materializer materializer;
   AcknowledgementFile told;
   Checker checker;
+  std::optional<DirectoryTree> final_tree;  // once the checker was tried on it, and could be run
 
-  Result<Judgement> judge(const CrashState& state) {
-    if (auto made = materializer.make(*state.tree); !made) return tl::unexpected(made.error());
-    if (auto shown = told.show(state.acknowledgement_end); !shown)
-      return tl::unexpected(shown.error());
+  Result<CheckerAnswer> ask(const DirectoryTree& tree, std::size_t acknowledgement_end) {
+    if (auto made = materializer.make(tree); !made) return tl::unexpected(made.error());
+    if (auto shown = told.show(acknowledgement_end); !shown) return tl::unexpected(shown.error());
     auto answer = checker.check(directory, told.path());
     materializer.verify_before_next();
+    return answer;
+  }
+
+  // A checker that cannot be run is a mistake of the user's, unless it is the crash that took away
+  // what it runs.
+  Result<void> try_without_crash() {
+    if (final_tree) return {};
+    final_tree = tree_of(trace, trace.final);
+    const auto answer = ask(*final_tree, acknowledgements(trace).size());
+    if (!answer) return tl::unexpected(answer.error());
+    if (answer->answer == Answer::kBroken)
+      return tl::unexpected(
+          Error{ErrorCode::kInvalidArgument, 0, "the checker cannot be run", answer->reason});
+    return {};
+  }
+
+  Result<Judgement> judge(const CrashState& state) {
+    auto asked = ask(*state.tree, state.acknowledgement_end);
+    if (!asked) return tl::unexpected(asked.error());
+    auto& answer = *asked;
     switch (answer.answer) {
       case Answer::kAccepted:
         return Judgement{};
       case Answer::kBroken:
-        return tl::unexpected(
-            Error{ErrorCode::kInvalidArgument, 0, "the checker cannot be run", answer.reason});
+        if (auto tried = try_without_crash(); !tried) return tl::unexpected(tried.error());
+        return Judgement{false, FindingKind::kChecker,
+                         "the checker cannot be run any more: " + answer.reason,
+                         without_numbers(answer.reason), std::move(answer.output)};
       case Answer::kHung:
         return Judgement{false, FindingKind::kHang, "the checker hangs: " + answer.reason, "hang",
                          std::move(answer.output)};
@@ -128,7 +151,7 @@ Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
   auto checker = Checker::create(options.checker);
   if (!checker) return tl::unexpected(checker.error());
   auto state_checker = std::make_shared<StateChecker>(
-      StateChecker{std::move(view), std::move(directory), std::move(*materializer),
+      StateChecker{trace, std::move(view), std::move(directory), std::move(*materializer),
                    std::move(*told), std::move(*checker)});
   return StateJudge(
       [state_checker](const CrashState& state) { return state_checker->judge(state); });

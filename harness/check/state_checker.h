@@ -18,7 +18,9 @@ struct StateCheckerOptions {
 
 /// For one job process: it gets a mount namespace of its own where the machine allows it, so that
 /// the state stands at trace.directory; else the state's path is another. Once per process. `name`
-/// tells its files in `scratch` from those of other jobs.
+/// tells its files in `scratch` from those of other jobs. `trace` must outlive the judge. The
+/// judge's InvalidArgument: the checker cannot be run even on the directory as the workload left
+/// it.
 Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
                                       const StateCheckerOptions& options, const std::string& name);
 

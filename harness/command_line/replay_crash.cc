@@ -65,9 +65,9 @@ nlohmann::json judge_again(const CrashCase& saved, const std::string& scratch) {
   if (auto made = make_judge(saved, scratch, judge); !made)
     return {{"bad", to_string(made.error())}};
   const auto judgement = judge.judge(*state);
-  if (!judgement)
-    return {{judgement.error().code == ErrorCode::kInvalidArgument ? "bad" : "failed",
-             to_string(judgement.error())}};
+  if (!judgement && judgement.error().code == ErrorCode::kInvalidArgument)
+    return {{"bad", judgement.error().operation + ": " + judgement.error().path}};
+  if (!judgement) return {{"failed", to_string(judgement.error())}};
   auto lost = nlohmann::json::array();
   for (const auto operation : state->lost) lost.push_back(states.describe(operation).text);
   return {{"accepted", judgement->accepted},

@@ -361,20 +361,23 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
   return all;
 }
 
-// Greedy: tries to keep each lost micro-operation in turn, the latest first, since what others need
-// comes earlier and is put back along with it.
+// Tries to keep runs of what is lost: all, then halves, quarters and so on, the latest first, since
+// what others need comes earlier and is put back along with it; one by one until nothing changes.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge) {
   const auto* model = find_model(rejection.model);
   CrashStateEnumerator states(*subject.trace, *model, {.basis = basis});
   Rejection best = rejection;
   bool shrunk = true;
-  while (shrunk) {
-    shrunk = false;
-    for (std::size_t i = best.lost.size(); i-- > 0;) {
+  for (std::size_t run = best.lost.size(); run > 1 || (run == 1 && shrunk);
+       run = std::max<std::size_t>(1, run / 2)) {
+    shrunk = run > 1;
+    for (std::size_t begin = 0, end = best.lost.size(); end > 0; end = begin) {
       if (interrupting_signal() != 0) return best;
+      begin = end - std::min(run, end);
       auto lost = best.lost;
-      lost.erase(lost.begin() + static_cast<std::ptrdiff_t>(i));
+      lost.erase(lost.begin() + static_cast<std::ptrdiff_t>(begin),
+                 lost.begin() + static_cast<std::ptrdiff_t>(end));
       const auto* state = states.state_without(best.crash_point, lost);
       if (state == nullptr || state->lost.size() >= best.lost.size()) continue;
       auto judgement = judge(*state);
@@ -384,7 +387,6 @@ Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& re
       best.judgement = std::move(*judgement);
       best.acknowledgement_end = state->acknowledgement_end;
       shrunk = true;
-      break;
     }
   }
   return best;

@@ -24,6 +24,14 @@ namespace crashgate::harness {
 using faultinject::EventKind;
 using faultinject::Trace;
 
+namespace {
+
+// What differs where nobody can see it, as data beyond a file's size, makes no new state, and there
+// may be 2^n such.
+constexpr std::uint64_t kMostRepeats = 1 << 18;
+
+}  // namespace
+
 struct CrashStateEnumerator::State {
   State(const Trace& recorded, const PersistenceModel& chosen, const EnumerationOptions& asked)
       : trace(recorded),
@@ -97,6 +105,7 @@ struct CrashStateEnumerator::State {
   SeenSet seen;
   CrashState current;
   std::uint64_t given = 0;
+  std::uint64_t repeats = 0;  // states in a row that had been given before
   bool ended = false;
   bool all_given = false;
   std::optional<CrashMoment> replay_moment;
@@ -120,6 +129,11 @@ const CrashState* CrashStateEnumerator::next() {
     const bool is_new =
         state.seen.insert(tree_hash::mix(state.moment.tree().hash(), state.acknowledged()));
     state.order.note(is_new);
+    state.repeats = is_new ? 0 : state.repeats + 1;
+    if (state.repeats > kMostRepeats) {
+      state.ended = true;
+      break;
+    }
     if (!is_new) continue;
     if (state.given == state.options.state_limit) {
       state.ended = true;
@@ -158,7 +172,7 @@ const CrashState* CrashStateEnumerator::state_without(std::size_t crash_point,
   std::size_t found_lost = 0;
   for (std::uint32_t element = 0; element < poset.size(); ++element) {
     const auto is_lost = [&](std::uint32_t member) {
-      return std::ranges::find(lost, member) != lost.end();
+      return std::ranges::binary_search(lost, member);
     };
     const auto count = std::ranges::count_if(poset.members[element], is_lost);
     if (count > 0) poset.remove_with_dependents(ideal, element);

@@ -1,11 +1,11 @@
 // Enumerates the crash states of a trace under one model: models.md says which there are.
 //
-// Order: prefixes; all but one micro-operation (with what needs it); one ahead of the rest; torn
-// blocks and sizes on the way; then all that are left, depth first, each next to its neighbour, at
-// the crash points that have few (65,536, or their part of `state_limit`); of the others a seeded
-// sample, until most of it has been given before; then all that are left of these, too. Within each
-// of these, crash points that new code leads to (by row, kind of location and call stack) come
-// before repeated ones.
+// Order: of each crash point the state that lacks all it can; prefixes; all but one
+// micro-operation (with what needs it); one ahead of the rest; torn blocks and sizes on the way;
+// then all that are left, depth first, each next to its neighbour, at the crash points that have
+// few (65,536, or their part of `state_limit`); of the others a seeded sample, until most of it has
+// been given before; then all that are left of these, too. Within each of these, crash points that
+// new code leads to (by row, kind of location and call stack) come before repeated ones.
 //
 // States are told apart by tree and acknowledgements: each distinct pair is given once.
 // Deterministic: the same trace, model and options give the same states in the same order. Memory:
@@ -59,16 +59,17 @@ class CrashStateEnumerator {
   /// The next distinct state; null at the end.
   const CrashState* next();
 
-  /// Once next() gave null: whether every distinct state was given.
+  /// Once next() gave null: whether every distinct state was given. Not where the limit was
+  /// reached, nor where 262,144 in a row had been given before and others were left to try.
   bool exhaustive() const;
   /// Moments that were looked at; what may be found at any other may be found at one of these.
   std::size_t crash_points() const;
   std::uint64_t states_given() const;
 
-  /// The state at `crash_point` that lacks exactly the `lost` micro-operations (and what needs
-  /// them): how a saved case is rebuilt, and how the minimizer asks for a state in which less is
-  /// lost. Null where the model does not allow it. `lost` of the answer has what needs them, too.
-  /// Valid until the next call of state_without(); does not disturb next().
+  /// The state at `crash_point` that lacks exactly the `lost` micro-operations (ascending; and what
+  /// needs them): how a saved case is rebuilt, and how the minimizer asks for a state in which less
+  /// is lost. Null where the model does not allow it. `lost` of the answer has what needs them,
+  /// too. Valid until the next call of state_without(); does not disturb next().
   const CrashState* state_without(std::size_t crash_point, const std::vector<std::uint32_t>& lost);
 
   MicroOperationText describe(std::uint32_t micro_operation) const;

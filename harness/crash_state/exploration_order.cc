@@ -141,6 +141,8 @@ bool ExplorationOrder::step() {
   const MicroOperationPoset& poset = moment_.poset();
   const std::uint32_t element = step_++;
   switch (phase_) {
+    case Phase::kLeast:
+      return element == 0;
     case Phase::kPrefixes:
       if (element > poset.size()) return false;
       if (element > 0 && poset.can_add(ideal_, element - 1)) insert(ideal_, element - 1);

@@ -30,6 +30,7 @@ class ExplorationOrder {
 
  private:
   enum class Phase : std::uint8_t {
+    kLeast,  // nothing but what is forced
     kPrefixes,
     kAllButOne,
     kOneAhead,
@@ -66,7 +67,7 @@ class ExplorationOrder {
   std::uint64_t new_states_ = 0;
   std::mt19937_64 random_;
   std::vector<Point> points_;  // those that new code leads to first
-  Phase phase_ = Phase::kPrefixes;
+  Phase phase_ = Phase::kLeast;
   std::size_t point_ = 0;
   bool is_open_ = false;
   std::uint32_t step_ = 0;

@@ -206,6 +206,9 @@ Result<EngineResult> run_interleave_engine(const StoreEntry& store, const Engine
   }
   dry->histories.clear();
   shuffle_cases(cases, options.seed);
+  // The fewest disturbances first: they show most mistakes, and the rest takes many times as long.
+  std::ranges::stable_partition(cases,
+                                [](const Case& one) { return one.variant == Variant::kGoesOn; });
   const auto run_case = [&](Job& job, std::uint64_t unit) {
     job.run(plan_of(pairs[cases[unit].pair], cases[unit]), false);
   };

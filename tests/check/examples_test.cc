@@ -185,8 +185,8 @@ std::vector<std::string> examples() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Check, Example, ::testing::ValuesIn(examples()), [](const auto& info) {
-  std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Check, Example, ::testing::ValuesIn(examples()), [](const auto& one) {
+  std::string name = one.param;
   std::ranges::replace(name, '-', '_');
   return name;
 });

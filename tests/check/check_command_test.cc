@@ -1,0 +1,433 @@
+// `crashgate check` as a user meets it: wrong use, awkward workloads and checkers, what is left
+// behind.
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/harness/program.h"
+
+namespace crashgate::harness {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+// Acknowledged, and never synced.
+constexpr const char* kUnsynced = "echo a >f; echo done";
+constexpr const char* kSynced = "echo a >f; sync f; sync .; echo done";
+// What was told is there.
+constexpr const char* kHonest = "test -s f || test ! -s $CRASHGATE_STDOUT";
+
+std::size_t count_lines(const std::string& text) {
+  return static_cast<std::size_t>(std::ranges::count(text, '\n'));
+}
+
+/// `process`: its id, as a shell writes it. One that nobody has waited for yet does not run.
+bool is_running(const std::string& process) {
+  const auto status = content_of("/proc/" + std::to_string(std::stoi(process)) + "/stat");
+  const auto name_end = status.rfind(") ");
+  return name_end != std::string::npos && status[name_end + 2] != 'Z';
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class Check : public ::testing::Test {
+ protected:
+  ~Check() override {
+    EXPECT_TRUE(fs::is_empty(place_ / "scratch"));
+    EXPECT_FALSE(contains(content_of("/proc/self/mounts"), place_.path()));
+  }
+
+  ProgramEnd run(std::vector<std::string> words) {
+    words.insert(words.begin(), "check");
+    return crashgate(place_, words);
+  }
+
+  /// Its report; the exit status must be the expected one.
+  json check(const std::string& workload, const std::string& checker, int status,
+             const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"--workload", workload, "--checker",
+                                   checker,      "--json", report_path_};
+    if (std::ranges::find(more, "--budget") == more.end())
+      words.insert(words.end(), {"--budget", "300states"});
+    words.insert(words.end(), more.begin(), more.end());
+    end_ = run(words);
+    EXPECT_EQ(end_.status, status) << end_.output << end_.errors;
+    auto report = json::parse(content_of(report_path_), nullptr, false);
+    EXPECT_FALSE(report.is_discarded());
+    return report;
+  }
+
+  /// Exit status 2, and one line that says what is wrong.
+  void expect_refused(const std::vector<std::string>& words, const std::string& names) {
+    const auto end = run(words);
+    SCOPED_TRACE(::testing::PrintToString(words) + "\n" + end.output + end.errors);
+    EXPECT_EQ(end.status, 2);
+    EXPECT_LE(count_lines(end.output), 1U);
+    EXPECT_EQ(count_lines(end.errors), 1U);
+    EXPECT_TRUE(end.errors.starts_with("crashgate"));
+    EXPECT_TRUE(contains(end.errors, names));
+    EXPECT_FALSE(contains(end.errors, "InvalidArgument"));
+  }
+
+  /// Whether one of the report's lines holds the text.
+  static bool says(const json& lines, const std::string& text) {
+    return std::ranges::any_of(lines,
+                               [&](const std::string& line) { return contains(line, text); });
+  }
+
+  /// Compiles a C program into `place_`; false where the compiler cannot.
+  bool compile(const std::string& name, const std::string& source, const std::string& options) {
+    write(name + ".c", source);
+    const auto command = "cc " + options + " -o '" + place_ / name + "' '" + place_ / name +
+                         ".c' 2>'" + place_ / "compiler'";
+    return std::system(command.c_str()) == 0;
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(place_ / name, std::ios::binary) << text;
+    fs::permissions(place_ / name, fs::perms::owner_all);
+  }
+
+  testing::TemporaryDirectory place_{testing::fast_parent()};
+  std::string report_path_ = place_ / "report.json";
+  ProgramEnd end_;
+};
+
+TEST_F(Check, RefusesWrongWords) {
+  const std::vector<std::string> good{"--workload", kUnsynced, "--checker", "true"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), good.begin(), good.end());
+    return more;
+  };
+  expect_refused({"--checker", "true"}, "--workload");
+  expect_refused({"--workload", "true"}, "--checker");
+  expect_refused(with({"--checker-loop", "true"}), "--checker");
+  expect_refused(with({"--model", "ext9"}), "ext9");
+  expect_refused(with({"--fail-on", "ext9"}), "ext9");
+  expect_refused(with({"--budget", "5x"}), "5x");
+  expect_refused(with({"--budget", "0states"}), "0states");
+  expect_refused(with({"--checker-timeout", "0"}), "--checker-timeout");
+  expect_refused(with({"--frobnicate"}), "--frobnicate");
+  expect_refused(with({"--json", place_ / "no/such/file"}), "no/such/file");
+}
+
+TEST_F(Check, RefusesCommandsThatDoNotWork) {
+  expect_refused({"--workload", "exit 3", "--checker", "true"}, "exit status 3");
+  expect_refused({"--workload", "kill -SEGV $$", "--checker", "true"}, "SIGSEGV");
+  expect_refused({"--workload", "true", "--checker", "true", "--setup", "exit 9"}, "the setup");
+  expect_refused({"--workload", kUnsynced, "--checker", "/no/such/checker --now"},
+                 "/no/such/checker");
+  expect_refused({"--workload", kUnsynced, "--checker", "./here"}, "./here");
+  expect_refused({"--workload", kUnsynced, "--checker", "nosuchchecker && true"}, "nosuchchecker");
+  expect_refused({"--workload", kUnsynced, "--checker-loop", "/no/such/checker"},
+                 "/no/such/checker");
+  expect_refused({"--workload", kUnsynced, "--checker-loop", "exit 7"}, "exit status 7");
+}
+
+TEST_F(Check, RefusesACheckerThatRejectsTheDirectoryWithoutACrash) {
+  expect_refused({"--workload", kUnsynced, "--checker", "echo I do not like it >&2; false"},
+                 "I do not like it");
+}
+
+TEST_F(Check, FindsWhatWasToldAndLost) {
+  const auto report = check(kUnsynced, kHonest, 1);
+  EXPECT_EQ(report["verdict"], "fail");
+  ASSERT_EQ(report["findings"].size(), 1U);
+  EXPECT_EQ(report["findings"][0]["kind"], "checker");
+  EXPECT_EQ(report["findings"][0]["acknowledged"][0]["path"], "done");
+  const std::set<std::string> models = report["findings"][0]["models"];
+  EXPECT_EQ(models, (std::set<std::string>{"posix", "ext4", "xfs", "btrfs"}));
+  const auto line = "\ncrashgate replay " + report["findings"][0]["case"].get<std::string>() + "\n";
+  EXPECT_TRUE(end_.output.ends_with(line)) << end_.output;
+}
+
+TEST_F(Check, ModelsAreThoseAskedFor) {
+  const auto report = check(kUnsynced, kHonest, 1, {"--model", "kill,btrfs"});
+  ASSERT_EQ(report["models"].size(), 2U);
+  EXPECT_EQ(report["models"][0]["name"], "kill");
+  EXPECT_EQ(report["models"][1]["name"], "btrfs");
+  EXPECT_EQ(report["findings"][0]["models"], json{"btrfs"});
+  EXPECT_EQ(check(kUnsynced, kHonest, 0, {"--model", "kill"})["verdict"], "pass");
+}
+
+TEST_F(Check, FindingsUnderOtherModelsAreReportedOnly) {
+  const auto report = check(kUnsynced, kHonest, 0, {"--fail-on", "kill"});
+  EXPECT_EQ(report["verdict"], "pass");
+  EXPECT_EQ(report["findings"].size(), 1U);
+  EXPECT_TRUE(contains(end_.output, "PASS: 1 violation, none under")) << end_.output;
+  EXPECT_EQ(check(kUnsynced, kHonest, 1, {"--fail-on", "kill,xfs"})["verdict"], "fail");
+}
+
+TEST_F(Check, QuietIsSilentUnlessSomethingIsWrong) {
+  auto end = run({"--workload", kSynced, "--checker", kHonest, "--quiet"});
+  EXPECT_EQ(end.status, 0);
+  EXPECT_EQ(end.output + end.errors, "");
+  end = run({"--workload", kUnsynced, "--checker", kHonest, "--quiet"});
+  EXPECT_EQ(end.status, 1);
+  EXPECT_TRUE(contains(end.output, "crashgate replay ")) << end.output;
+}
+
+TEST_F(Check, JsonOnStandardOutputIsAlone) {
+  const auto end = run({"--workload", kUnsynced, "--checker", kHonest, "--json", "-"});
+  EXPECT_EQ(end.status, 1);
+  const auto report = json::parse(end.output, nullptr, false);
+  ASSERT_FALSE(report.is_discarded()) << end.output;
+  EXPECT_EQ(report["verdict"], "fail");
+}
+
+TEST_F(Check, CasesGoWhereTheyAreAskedTo) {
+  const auto report = check(kUnsynced, kHonest, 1, {"--out", place_ / "cases/of/today"});
+  const std::string path = report["findings"][0]["case"];
+  EXPECT_TRUE(path.starts_with(place_ / "cases/of/today/")) << path;
+  EXPECT_EQ(content_of(path + "/stdout"), "done\n");
+  EXPECT_TRUE(fs::is_directory(path + "/tree"));
+  EXPECT_FALSE(fs::exists(place_ / ".crashgate"));
+  fs::rename(path, place_ / "moved");
+  EXPECT_EQ(crashgate(place_, {"replay", place_ / "moved"}).status, 1);
+  write("moved/trace", "no trace");
+  EXPECT_EQ(crashgate(place_, {"replay", place_ / "moved"}).status, 2);
+}
+
+TEST_F(Check, TellsOfWritesOutsideTheDirectory) {
+  const auto report = check("echo b >'" + place_ / "outside" + "'; " + kSynced, kHonest, 0);
+  EXPECT_TRUE(says(report["notes"], place_ / "outside")) << report["notes"];
+}
+
+TEST_F(Check, TellsOfADaemonAndKillsIt) {
+  const auto pid_file = place_ / "pid";
+  const auto report = check(
+      std::string(kSynced) + "; setsid sleep 1000 >/dev/null 2>&1 & echo $! >'" + pid_file + "'",
+      kHonest, 0);
+  EXPECT_TRUE(says(report["notes"], "sleep")) << report["notes"];
+  EXPECT_FALSE(is_running(content_of(pid_file)));
+}
+
+TEST_F(Check, ManyShortLivedProcessesLeaveNothing) {
+  const auto report = check(
+      "i=0; while [ $i -lt 300 ]; do (exit 0) & i=$((i+1)); done; wait; " + std::string(kSynced),
+      kHonest, 0);
+  EXPECT_TRUE(report["notes"].empty()) << report["notes"];
+}
+
+TEST_F(Check, TellsOfOutputThatWaitedInABuffer) {
+  const std::string words =
+      "import os, sys; sys.stdout = open(1, 'w', 8192); print('begun'); "
+      "open('f', 'w').write('a'); os.sync(); print('done')";
+  if (std::system("python3 -c '' 2>/dev/null") != 0) GTEST_SKIP() << "no python3";
+  const auto buffered = check("python3 -c \"" + words + "\"", kHonest, 0);
+  EXPECT_TRUE(says(buffered["notes"], "--tty")) << buffered["notes"];
+  const auto one_line = check(kSynced, kHonest, 0);
+  EXPECT_TRUE(one_line["notes"].empty()) << one_line["notes"];
+}
+
+TEST_F(Check, AFlakyCheckerIsInconclusive) {
+  // Every other time, wherever the state is; the first time is the directory without a crash.
+  const auto counter = place_ / "counter";
+  const auto report =
+      check(kSynced, "echo >>'" + counter + "'; [ $(($(wc -l <'" + counter + "') % 2)) = 1 ]", 3,
+            {"--jobs", "1"});
+  EXPECT_EQ(report["verdict"], "inconclusive");
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "flaky")) << report["inconclusive_reasons"];
+  EXPECT_TRUE(report["findings"].empty());
+}
+
+TEST_F(Check, AHangingCheckerIsAFinding) {
+  const auto report =
+      check("echo a >f; sync", "[ -s f ] || sleep 1000", 1, {"--checker-timeout", "0.3"});
+  ASSERT_EQ(report["findings"].size(), 1U);
+  EXPECT_EQ(report["findings"][0]["kind"], "hang");
+  EXPECT_EQ(crashgate(place_, {"replay", report["findings"][0]["case"]}).status, 1);
+}
+
+TEST_F(Check, WhatTheCheckerRunsMayBeLost) {
+  constexpr const char* kInstall = "printf '#!/bin/sh\\n' >tool; chmod +x tool; echo done";
+  for (const auto* checker : {"./tool", "test ! -s $CRASHGATE_STDOUT || ./tool"}) {
+    const auto report = check(kInstall, checker, 1);
+    EXPECT_EQ(report["verdict"], "fail");
+    EXPECT_EQ(report["findings"][0]["kind"], "checker");
+  }
+}
+
+TEST_F(Check, ALoopCheckerThatDiesOfAStateRejectsIt) {
+  write("loop",
+        "#!/bin/sh\nwhile read -r directory told; do\n"
+        "  [ -s \"$directory/f\" ] || [ ! -s \"$told\" ] || exit 1\n  echo ok\ndone\n");
+  const auto end = run({"--workload", kUnsynced, "--checker-loop", place_ / "loop"});
+  EXPECT_EQ(end.status, 1) << end.output << end.errors;
+}
+
+TEST_F(Check, ALoopCheckerAnswersAsACheckerDoes) {
+  write("loop",
+        "#!/bin/sh\nwhile read -r directory told; do\n"
+        "  if [ -s \"$directory/f\" ] || [ ! -s \"$told\" ]; then echo ok\n"
+        "  else echo lost; fi\ndone\n");
+  for (const auto* workload : {kUnsynced, kSynced}) {
+    const auto single = check(workload, kHonest, workload == kUnsynced ? 1 : 0);
+    const auto end = run({"--workload", workload, "--checker-loop", place_ / "loop", "--json",
+                          report_path_, "--budget", "300states"});
+    const auto loop = json::parse(content_of(report_path_));
+    EXPECT_EQ(end.status, end_.status);
+    EXPECT_EQ(loop["verdict"], single["verdict"]);
+    ASSERT_EQ(loop["findings"].size(), single["findings"].size());
+    for (std::size_t i = 0; i < loop["findings"].size(); ++i) {
+      EXPECT_EQ(loop["findings"][i]["count"], single["findings"][i]["count"]);
+      EXPECT_EQ(loop["findings"][i]["models"], single["findings"][i]["models"]);
+    }
+    for (std::size_t i = 0; i < loop["models"].size(); ++i)
+      EXPECT_EQ(loop["models"][i]["states_checked"], single["models"][i]["states_checked"]);
+  }
+}
+
+TEST_F(Check, ACheckerMayWriteIntoTheState) {
+  const auto vandal = std::string(kHonest) +
+                      " || exit 1; rm -rf *; mkdir x; echo z >x/f; echo z >f; chmod 0 x; "
+                      "ln -s / y; echo more >>$CRASHGATE_STDOUT";
+  const auto clean = check(kUnsynced, kHonest, 1);
+  const auto written = check(kUnsynced, vandal, 1);
+  EXPECT_EQ(written["findings"][0]["count"], clean["findings"][0]["count"]);
+  EXPECT_EQ(check(kSynced, vandal, 0)["verdict"], "pass");
+}
+
+TEST_F(Check, HearsMegabytesOfOutput) {
+  const auto report =
+      check("head -c 5000000 /dev/zero | tr '\\0' x; echo a >f; sync f; sync .; echo done",
+            "test -s f || test $(wc -c <$CRASHGATE_STDOUT) -le 5000000", 0);
+  EXPECT_EQ(report["verdict"], "pass");
+}
+
+TEST_F(Check, ManyFiles) {
+  const auto workload = [](const std::string& count, const std::string& barrier) {
+    return "i=0; while [ $i -lt " + count + " ]; do echo $i >f$i; i=$((i+1)); done; " + barrier +
+           "echo done";
+  };
+  const auto* checker = "[ ! -s $CRASHGATE_STDOUT ] || [ -s f0 -a -s f99 ]";
+  const std::vector<std::string> few{"--budget", "50states", "--model", "xfs,kill"};
+  EXPECT_EQ(check(workload("2000", "sync; "), checker, 0, few)["verdict"], "pass");
+  const auto report = check(workload("100", ""), checker, 1, few);
+  EXPECT_EQ(report["findings"][0]["models"], json{"xfs"});
+}
+
+TEST_F(Check, ALargeFile) {
+  const auto workload = [](const std::string& barrier) {
+    return "head -c 20000000 /dev/zero | tr '\\0' x | dd of=f bs=1M iflag=fullblock 2>/dev/null; " +
+           barrier + "echo done";
+  };
+  const auto* checker = "[ ! -s $CRASHGATE_STDOUT ] || [ \"$(stat -c %s f 2>&1)\" = 20000000 ]";
+  EXPECT_EQ(check(workload("sync f; sync .; "), checker, 0)["verdict"], "pass");
+  EXPECT_EQ(check(workload(""), checker, 1)["verdict"], "fail");
+}
+
+TEST_F(Check, IgnoredFilesAreNotPartOfTheState) {
+  const auto workload = "echo a >f; echo b >f.tmp; echo done";
+  const auto report =
+      check(workload, "[ ! -e f.tmp ] && (" + std::string(kHonest) + ")", 1, {"--ignore", "*.tmp"});
+  EXPECT_EQ(report["engines"][0]["events"], 2);
+}
+
+TEST_F(Check, NamesWhatItCannotModel) {
+  ASSERT_TRUE(compile("map", R"(
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+  const int file = open("mapped", O_RDWR | O_CREAT, 0600);
+  if (ftruncate(file, 4096) != 0) return 1;
+  char* bytes = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  bytes[0] = 'x';
+  return msync(bytes, 4096, MS_SYNC);
+}
+)",
+                      ""));
+  const auto report = check(place_ / "map", "true", 3);
+  EXPECT_EQ(report["verdict"], "inconclusive");
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "mapping of a file: mapped"))
+      << report["inconclusive_reasons"];
+  EXPECT_EQ(check(place_ / "map", "true", 0, {"--ignore", "mapped"})["verdict"], "pass");
+}
+
+TEST_F(Check, TellsOfA32BitProgram) {
+  // Without a C library: the compiler alone is enough for it.
+  if (!compile("narrow", R"(
+void _start(void) {
+  const char name[] = "f";
+  int file;
+  __asm__ volatile("int $0x80" : "=a"(file) : "a"(5), "b"(name), "c"(0101), "d"(0600) : "memory");
+  __asm__ volatile("int $0x80" : : "a"(1), "b"(0));
+}
+)",
+               "-m32 -static -nostdlib -fno-stack-protector -fno-pie -no-pie"))
+    GTEST_SKIP() << "the compiler makes no 32-bit programs";
+  const auto report = check(place_ / "narrow", "true", 3);
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "32-bit")) << report["inconclusive_reasons"];
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "narrow")) << report["inconclusive_reasons"];
+}
+
+TEST_F(Check, RefusesIoUring) {
+  ASSERT_TRUE(compile("ring", R"(
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) { return syscall(SYS_io_uring_setup, 8, 0) < 0 && errno == ENOSYS ? 0 : 1; }
+)",
+                      ""));
+  EXPECT_EQ(check(place_ / "ring; " + kSynced, kHonest, 0)["verdict"], "pass");
+}
+
+// -- Interrupted
+// -----------------------------------------------------------------------------------
+
+/// Ends once `path` is there.
+void wait_for(const std::string& path) {
+  while (!fs::exists(path)) ::poll(nullptr, 0, 5);
+}
+
+class Interrupted : public Check, public ::testing::WithParamInterface<int> {
+ protected:
+  /// Interrupts once the workload or the checker has written `begun`; it must end at once, and with
+  /// it the process whose id is in that file.
+  void interrupt(const std::string& workload, const std::string& checker) {
+    Program program(place_, {CRASHGATE_PATH, "check", "--workload", workload, "--checker", checker,
+                             "--checker-timeout", "500"});
+    wait_for(place_ / "begun");
+    ::kill(program.pid(), GetParam());
+    const auto end = program.wait();
+    EXPECT_EQ(end.status, 128 + GetParam()) << end.output << end.errors;
+    // Killed by now, but who dies takes the time that it takes.
+    const auto process = content_of(place_ / "begun");
+    for (int i = 0; i < 2000 && is_running(process); ++i) ::poll(nullptr, 0, 5);
+    EXPECT_FALSE(is_running(process));
+    EXPECT_FALSE(fs::exists(place_ / ".crashgate"));
+  }
+  /// Shell words that leave their shell's process id in `begun`.
+  std::string begin() const {
+    return "echo $$ >'" + place_ / "begun.new" + "'; mv '" + place_ / "begun.new" + "' '" +
+           place_ / "begun" + "'; ";
+  }
+};
+
+TEST_P(Interrupted, WhileItRecords) {
+  interrupt("echo a >f; " + begin() + "sleep 1000", "true");
+}
+
+TEST_P(Interrupted, WhileItExplores) {
+  interrupt(kUnsynced, "[ -s f ] || { " + begin() + "sleep 1000; }");
+}
+
+INSTANTIATE_TEST_SUITE_P(Check, Interrupted, ::testing::Values(SIGINT, SIGTERM),
+                         [](const auto& one) {
+                           return std::string(one.param == SIGINT ? "Interrupt" : "Terminate");
+                         });
+
+}  // namespace
+}  // namespace crashgate::harness
