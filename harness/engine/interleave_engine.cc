@@ -39,6 +39,10 @@ bool changes_store(Kind kind) {
   return carries_payload(kind) || kind == Kind::kRemove || kind == Kind::kRecover;
 }
 
+bool both_change_store(const Plan& plan) {
+  return changes_store(plan.workers[0][0].kind) && changes_store(plan.workers[1][0].kind);
+}
+
 Operation operation_of(Kind kind, const char* key = kKey) {
   Operation operation{.kind = kind};
   if (kind != Kind::kRecover && kind != Kind::kList) operation.key = key;
@@ -52,7 +56,7 @@ struct Pair {
   Plan plan;
   std::uint32_t opening = 0;  // storage calls of an opening
   std::uint32_t first = 0;    // storage calls of process 0, by itself
-  std::uint32_t second = 0;   // storage calls of process 1, before process 0 or after, the more
+  std::uint32_t second = 0;   // storage calls of process 1, after process 0 or before it, the more
 };
 
 enum class Variant : std::uint8_t {
@@ -156,7 +160,7 @@ std::uint32_t calls_of(const ProcessHistory& process) {
 void add_cases(std::uint16_t index, const Pair& pair, bool namespaces, std::vector<Case>& cases) {
   const auto first = pair.plan.workers[0][0].kind;
   const auto second = pair.plan.workers[1][0].kind;
-  const bool both_change = changes_store(first) && changes_store(second);
+  const bool both_change = both_change_store(pair.plan);
   for (std::uint32_t call = 2; call <= pair.first; ++call) {
     for (const auto variant : {Variant::kGoesOn, Variant::kDies, Variant::kFails, Variant::kFailed})
       cases.push_back({index, variant, call});
@@ -186,6 +190,7 @@ Result<EngineResult> run_interleave_engine(const StoreEntry& store, const Engine
   const auto plans = pair_plans();
   auto dry_plans = plans;
   for (auto plan : plans) {
+    if (!both_change_store(plan)) continue;
     plan.preemptions = {{1, 1}};  // process 1 first
     dry_plans.push_back(std::move(plan));
   }
@@ -197,11 +202,13 @@ Result<EngineResult> run_interleave_engine(const StoreEntry& store, const Engine
 
   std::vector<Pair> pairs;
   std::vector<Case> cases;
+  auto reversed = dry->histories.begin() + static_cast<std::ptrdiff_t>(plans.size());
   for (std::size_t i = 0; i < plans.size(); ++i) {
-    const auto& first = dry->histories[i].processes;
-    const auto& reversed = dry->histories[plans.size() + i].processes;
-    pairs.push_back({plans[i], first[0].events[0].calls, calls_of(first[0]),
-                     std::max(calls_of(first[1]), calls_of(reversed[1]))});
+    const auto& processes = dry->histories[i].processes;
+    pairs.push_back(
+        {plans[i], processes[0].events[0].calls, calls_of(processes[0]), calls_of(processes[1])});
+    if (both_change_store(plans[i]))
+      pairs.back().second = std::max(pairs.back().second, calls_of((reversed++)->processes[1]));
     add_cases(static_cast<std::uint16_t>(i), pairs.back(), why_no_namespaces.empty(), cases);
   }
   dry->histories.clear();

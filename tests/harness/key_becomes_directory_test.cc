@@ -21,16 +21,15 @@ std::uint32_t calls_up_to(const History& history, std::uint32_t process, std::ui
 
 class KeyBecomesDirectory : public RunFixture {
  protected:
-  // Runs the plan over every good store, and again with all changes of turn that `places_of` the
-  // first run gives; answers how many runs those were.
+  // Runs the plan over the production store and over the base of the known-bad ones, and again with
+  // all changes of turn that `places_of` the first run gives; answers how many runs those were.
   template <typename PlacesOf>
   int expect_good(const Plan& plan, PlacesOf places_of) {
     int runs = 0;
-    for (const auto& store : stores()) {
-      if (!store.good) continue;
+    for (const std::string_view store : {"local-file", "list-fails-on-vanished-fixed"}) {
       auto runner = runner_for(store);
       const auto first = runner.run(plan);
-      EXPECT_TRUE(first.has_value() && judge(*first).empty()) << store.name;
+      EXPECT_TRUE(first.has_value() && judge(*first).empty()) << store;
       if (!first) continue;
       for (const auto& preemptions : places_of(*first)) {
         Plan changed = plan;
@@ -40,7 +39,7 @@ class KeyBecomesDirectory : public RunFixture {
         if (!history) continue;
         ++runs;
         for (const auto& violation : judge(*history)) {
-          ADD_FAILURE() << store.name << ": " << violation.message;
+          ADD_FAILURE() << store << ": " << violation.message;
           for (const auto& line : describe_disturbances(*history)) ADD_FAILURE() << line;
         }
       }
@@ -66,7 +65,7 @@ TEST_F(KeyBecomesDirectory, WhileItIsOperatedOn) {
       plan.workers = {{{.kind = kind, .key = kind == Kind::kList ? "" : key, .length = 10}},
                       {{.kind = Kind::kRemove, .key = "a"},
                        {.kind = Kind::kPutIfAbsent, .key = "a/b", .size = 0}}};
-      EXPECT_GT(expect_good(plan, one_change), 50) << to_string(kind) << " " << key;
+      EXPECT_GT(expect_good(plan, one_change), 8) << to_string(kind) << " " << key;
     }
   }
 }
@@ -86,7 +85,7 @@ TEST_F(KeyBecomesDirectory, WhileAnObjectComesAndGoesThere) {
       places.push_back({{step, 1}, {step + visit, 0}, {step + visit + 1, 1}});
     return places;
   };
-  EXPECT_GT(expect_good(plan, places_of), 100);
+  EXPECT_GT(expect_good(plan, places_of), 30);
 }
 
 }  // namespace

@@ -21,6 +21,20 @@ namespace {
 constexpr const char* kFewRuns = "1000states";
 constexpr const char* kManyRuns = "8000states";
 
+// A sanitized process takes twenty times as long to fork, so a sanitizer gets to see the production
+// store and one mistake for each engine to find, with their corrections.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+bool is_worth_it(std::string_view store) {
+  constexpr std::string_view kAlways[] = {"local-file", "exists-then-put", "ignores-failed-fsync",
+                                          "process-id-temporary-name", "write-in-place"};
+  if (store.ends_with("-fixed")) store.remove_suffix(std::string_view("-fixed").size());
+  return !kSanitized || std::ranges::find(kAlways, store) != std::end(kAlways);
+}
+
 class RegisteredStore : public ::testing::TestWithParam<StoreEntry> {
  protected:
   nlohmann::json verify(const char* budget) {
@@ -71,8 +85,9 @@ TEST_P(GoodStore, Passes) {
 std::vector<StoreEntry> stores_that_are(bool good) {
   register_production_store();
   std::vector<StoreEntry> chosen;
-  std::ranges::copy_if(stores(), std::back_inserter(chosen),
-                       [=](const StoreEntry& entry) { return entry.good == good; });
+  std::ranges::copy_if(stores(), std::back_inserter(chosen), [=](const StoreEntry& entry) {
+    return entry.good == good && is_worth_it(entry.name);
+  });
   return chosen;
 }
 

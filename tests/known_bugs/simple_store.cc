@@ -138,7 +138,7 @@ Result<std::optional<Temporary>> SimpleStore::open_temporary(const std::string& 
 }
 
 Result<Kind> SimpleStore::check_occupant(const Place& place) {
-  const auto kind = kind_at(place.directory.get(), place.name, place.key);
+  auto kind = kind_at(place.directory.get(), place.name, place.key);
   if (kind && *kind == Kind::kDirectory) return answer(ErrorCode::kConflict, place.key);
   if (kind && *kind == Kind::kOther) return answer(ErrorCode::kNotAnObject, place.key);
   return kind;
@@ -242,7 +242,7 @@ Result<std::vector<std::string>> SimpleStore::list(std::string_view prefix) {
     }
   }
   std::ranges::sort(keys);
-  keys.erase(std::ranges::unique(keys).begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   return keys;
 }
 
