@@ -222,7 +222,7 @@ RawRecord* LogLock::append(std::string_view name, std::string_view name2, std::s
   record->text_size = static_cast<std::uint32_t>(text.size());
   char* out = reinterpret_cast<char*>(record + 1);
   for (std::string_view part : {name, name2, text}) {
-    std::memcpy(out, part.data(), part.size());
+    if (!part.empty()) std::memcpy(out, part.data(), part.size());
     out += part.size();
   }
   record->process = process();

@@ -558,7 +558,7 @@ class Lowering {
     std::uint32_t piece =
         result_.first_piece[file] + static_cast<std::uint32_t>(first - cuts.begin());
     for (; piece < result_.first_piece[file + 1]; ++piece) {
-      const Location& location = result_.locations[piece];
+      const Location location = result_.locations[piece];  // `before` may make others
       const Range part{std::max(location.begin, range.begin), std::min(location.end, range.end)};
       if (part.empty()) break;
       before(part.end);
