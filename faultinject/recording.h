@@ -37,8 +37,8 @@ struct Recording {
   bool output_only_at_exit = false;
 };
 
-/// Whether all acknowledgements of the trace come after all its storage events, several lines of them
-/// at once: they waited in a buffer. One line at the end is as it should be.
+/// Whether all acknowledgements of the trace come after all its storage events, several lines of
+/// them at once: they waited in a buffer. One line at the end is as it should be.
 bool told_only_at_exit(const Trace& trace);
 
 }  // namespace crashgate::faultinject
