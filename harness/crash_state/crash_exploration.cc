@@ -19,6 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one subject
+constexpr std::size_t kMostTries = 500;      // to make one rejection minimal
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -361,32 +362,45 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
   return all;
 }
 
-// Tries to keep runs of what is lost: all, then halves, quarters and so on, the latest first, since
-// what others need comes earlier and is put back along with it; one by one until nothing changes.
+// From the earliest on, since what comes later needs it: tries to keep a run of what is lost, twice
+// as long a one after each success, half as long a one after a failure; until a pass changes
+// nothing.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge) {
   const auto* model = find_model(rejection.model);
   CrashStateEnumerator states(*subject.trace, *model, {.basis = basis});
   Rejection best = rejection;
-  bool shrunk = true;
-  for (std::size_t run = best.lost.size(); run > 1 || (run == 1 && shrunk);
-       run = std::max<std::size_t>(1, run / 2)) {
-    shrunk = run > 1;
-    for (std::size_t begin = 0, end = best.lost.size(); end > 0; end = begin) {
-      if (interrupting_signal() != 0) return best;
-      begin = end - std::min(run, end);
-      auto lost = best.lost;
-      lost.erase(lost.begin() + static_cast<std::ptrdiff_t>(begin),
-                 lost.begin() + static_cast<std::ptrdiff_t>(end));
-      const auto* state = states.state_without(best.crash_point, lost);
-      if (state == nullptr || state->lost.size() >= best.lost.size()) continue;
-      auto judgement = judge(*state);
-      if (!judgement) return tl::unexpected(judgement.error());
-      if (judgement->accepted || judgement->cause != best.judgement.cause) continue;
-      best.lost = state->lost;
-      best.judgement = std::move(*judgement);
-      best.acknowledgement_end = state->acknowledgement_end;
-      shrunk = true;
+  // Whether the run can be kept, and then is.
+  const auto keep = [&](std::size_t begin, std::size_t run) -> Result<bool> {
+    auto lost = best.lost;
+    const auto first = lost.begin() + static_cast<std::ptrdiff_t>(begin);
+    lost.erase(first, first + static_cast<std::ptrdiff_t>(run));
+    const auto* state = states.state_without(best.crash_point, lost);
+    if (state == nullptr || state->lost.size() >= best.lost.size()) return false;
+    auto judgement = judge(*state);
+    if (!judgement) return tl::unexpected(judgement.error());
+    if (judgement->accepted || judgement->cause != best.judgement.cause) return false;
+    best.lost = state->lost;
+    best.judgement = std::move(*judgement);
+    best.acknowledgement_end = state->acknowledgement_end;
+    return true;
+  };
+  std::size_t tries = 0;
+  for (bool shrunk = true; shrunk;) {
+    shrunk = false;
+    std::size_t run = best.lost.size();
+    for (std::size_t begin = 0; begin < best.lost.size();) {
+      if (interrupting_signal() != 0 || ++tries > kMostTries) return best;
+      run = std::min(run, best.lost.size() - begin);
+      const auto kept = keep(begin, run);
+      if (!kept) return tl::unexpected(kept.error());
+      shrunk = shrunk || *kept;
+      if (*kept)
+        run *= 2;
+      else if (run > 1)
+        run /= 2;
+      else
+        ++begin;
     }
   }
   return best;

@@ -103,7 +103,8 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
                                               const CrashExplorationOptions& options);
 
 /// A rejection in which nothing that is lost can be kept: each lost micro-operation, put back,
-/// gives a state that is accepted or rejected for another cause. Judges in the calling process.
+/// gives a state that is accepted or rejected for another cause; as far as 500 tries lead, which
+/// matters where thousands are lost. Judges in the calling process.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge);
 
