@@ -113,10 +113,11 @@ class Verification {
   Result<EngineResult> run_engine(std::size_t index, const Budget& budget,
                                   std::uint64_t runs_so_far) {
     const auto& engine = engines()[index];
-    EngineOptions options{.seed = options_.seed,
-                          .unbounded = options_.budget_given,
-                          .models = power_models(),
-                          .basis = options_.basis};
+    EngineOptions options;
+    options.seed = options_.seed;
+    options.unbounded = options_.budget_given;
+    options.models = power_models();
+    options.basis = options_.basis;
     options.explore.jobs = options_.jobs;
     options.explore.directory = scratch_.path();
     options.explore.progress = [&](std::uint64_t runs, std::uint64_t done, std::uint64_t all) {

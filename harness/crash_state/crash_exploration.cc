@@ -212,9 +212,10 @@ class JobExploration {
 
   void test_barriers(Clock::time_point deadline) {
     const auto& trace = *subjects_[subject_].trace;
+    mutant_ = trace;
     for (const auto event : barriers_of(trace)) {
-      const auto mutant = without_barrier(trace, event);
-      CrashStateEnumerator states(mutant, *find_model("posix"), enumeration());
+      mutant_.events[event] = without_barrier(trace.events[event]);
+      CrashStateEnumerator states(mutant_, *find_model("posix"), enumeration());
       BarrierTest test{.subject = subject_, .event = event};
       while (const CrashState* state = states.next()) {
         const auto hash = pair_hash(*state);
@@ -231,6 +232,7 @@ class JobExploration {
       }
       test.exhaustive = test.exhaustive && (test.noticed || states.exhaustive());
       barriers_.push_back(test);
+      mutant_.events[event] = trace.events[event];
     }
   }
 
@@ -242,6 +244,7 @@ class JobExploration {
   Clock::time_point started_;
   const SharedProgress& progress_;
   std::size_t subject_ = 0;
+  faultinject::Trace mutant_;  // outlives the judge, which may keep its bytes
   StateJudge judge_;
   std::unordered_map<std::uint64_t, std::size_t> verdicts_;  // of the subject, by pair
   std::map<std::string, std::size_t> groups_;                // of the subject: cause to rejection
@@ -419,15 +422,13 @@ std::vector<std::size_t> barriers_of(const faultinject::Trace& trace) {
   return barriers;
 }
 
-faultinject::Trace without_barrier(const faultinject::Trace& trace, std::size_t event) {
-  auto changed = trace;
-  auto& barrier = changed.events[event];
-  if (barrier.sync != faultinject::WriteSync::kNone) {
-    barrier.sync = faultinject::WriteSync::kNone;
+faultinject::TraceEvent without_barrier(faultinject::TraceEvent event) {
+  if (event.sync != faultinject::WriteSync::kNone) {
+    event.sync = faultinject::WriteSync::kNone;
   } else {
-    barrier.row = faultinject::Row::k_sync_file_range;  // a hint: no barrier at all
+    event.row = faultinject::Row::k_sync_file_range;  // a hint: no barrier at all
   }
-  return changed;
+  return event;
 }
 
 }  // namespace crashgate::harness

@@ -108,8 +108,8 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge);
 
-/// The trace with one barrier as if it had never been called.
-faultinject::Trace without_barrier(const faultinject::Trace& trace, std::size_t event);
+/// A barrier as if it had never been called: it changes nothing and forces nothing.
+faultinject::TraceEvent without_barrier(faultinject::TraceEvent event);
 
 /// Events that are barriers and succeeded: fsync and its family, and writes with O_SYNC or O_DSYNC.
 std::vector<std::size_t> barriers_of(const faultinject::Trace& trace);

@@ -194,7 +194,8 @@ struct Materializer::State {
   }
 
   FileId root_ = faultinject::kRootFile;
-  bool reading_shows_ = false;  // in access times
+  std::vector<std::shared_ptr<const void>> owned_;  // bytes that trees brought along
+  bool reading_shows_ = false;                      // in access times
   std::uint64_t generation_ = 0;
   std::unordered_map<FileId, MadeFile> made_;
   std::vector<FileId> touched_;
@@ -731,6 +732,7 @@ Result<void> Materializer::State::make(const DirectoryTree& tree) {
   try {
     if (tree.root != root_) unknown = true;
     root_ = tree.root;
+    if (tree.owned && (owned_.empty() || owned_.back() != tree.owned)) owned_.push_back(tree.owned);
     const bool verify = std::exchange(open_to_strangers, false);
     const bool afresh = std::exchange(unknown, true);
     if (afresh) {

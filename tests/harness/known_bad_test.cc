@@ -30,7 +30,7 @@ constexpr bool kSanitized = false;
 #endif
 bool is_worth_it(std::string_view store) {
   constexpr std::string_view kAlways[] = {"local-file", "exists-then-put", "ignores-failed-fsync",
-                                          "process-id-temporary-name", "write-in-place"};
+                                          "payload-not-synced", "write-in-place"};
   if (store.ends_with("-fixed")) store.remove_suffix(std::string_view("-fixed").size());
   return !kSanitized || std::ranges::find(kAlways, store) != std::end(kAlways);
 }
