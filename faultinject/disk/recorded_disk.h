@@ -43,7 +43,8 @@ class RecordedDisk {
   /// The last stamp given; in memory shared with children.
   const std::atomic<std::uint64_t>& stamp() const;
 
-  /// All that was logged until now. An error: the log was full, or the server has died.
+  /// All that was logged until now. The first is a flush, which the loop driver makes when it is
+  /// attached. An error: the log was full, or the server has died.
   tl::expected<BlockTrace, TraceError> collect() const;
 
  private:
