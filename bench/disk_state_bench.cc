@@ -45,7 +45,7 @@ using namespace crashgate;
 using namespace crashgate::harness;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kMostJobs = 2;
+constexpr int kMostJobs = 4;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -328,6 +328,7 @@ int main(int argc, char** argv) {
                                  [=](benchmark::State& state) { states(state, *kept, place); })
         ->Arg(1)
         ->Arg(2)
+        ->Arg(4)
         ->UseManualTime();
     benchmark::RegisterBenchmark(("against_shell/" + name).c_str(), [=](benchmark::State& state) {
       against_shell(state, *kept, place);
