@@ -232,7 +232,7 @@ void ignore_signals() {
 
 /// In a namespace of our own, then without any mount.
 bool leave_mounts() {
-  return unshare(CLONE_NEWNS) == 0 &&
+  return chdir("/") == 0 && unshare(CLONE_NEWNS) == 0 &&
          mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          umount2("/", MNT_DETACH) == 0;
 }
