@@ -59,18 +59,17 @@ constexpr std::string_view kProgressLines[] = {"Pass ",
                                                "NOTE: ",
                                                "      "};
 
-/// What a failed program had to say, in one line.
-std::string complaint(const std::string& output) {
-  constexpr std::size_t kMostLines = 4;
+/// What a failed program had to say, in one line: the first lines that are not progress.
+std::string said_of_failure(const std::string& output, std::size_t most_lines) {
   std::string text;
   std::size_t count = 0;
   for (const std::string& line : split_lines(output)) {
     const bool is_progress = std::ranges::any_of(
         kProgressLines, [&](std::string_view begin) { return line.starts_with(begin); });
-    if (is_progress || ++count > kMostLines) continue;
+    if (is_progress || ++count > most_lines) continue;
     text += (text.empty() ? "" : "; ") + line;
   }
-  return text + (count > kMostLines ? fmt::format("; {} more lines", count - kMostLines) : "");
+  return text;
 }
 
 bool kernel_knows(const std::string& name) {
@@ -125,11 +124,11 @@ Result<DiskImage> make_file_system(const FileSystemChoice& choice) {
   const auto end = run_system_program(words);
   if (!end) return tl::unexpected(end.error());
   if (end->exit_status != 0) {
-    const auto lines = split_lines(end->output);
-    const std::string why =
-        lines.empty() ? fmt::format("exit status {}", end->exit_status) : lines.back();
-    return tl::unexpected(
-        Error{ErrorCode::kInvalidArgument, 0, words.front() + ": " + why, to_string(choice)});
+    // What follows the first line is the usage, or more of the same.
+    std::string why = said_of_failure(end->output, 1);
+    if (why.empty()) why = fmt::format("exit status {}", end->exit_status);
+    if (!why.starts_with(words.front())) why = words.front() + ": " + why;
+    return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, why, to_string(choice)});
   }
   if (auto punched = image->punch_zeros(); !punched) return tl::unexpected(punched.error());
   return image;
@@ -141,7 +140,7 @@ Result<std::string> check_file_system(const FileSystemChoice& choice, const std:
   const auto end = run_system_program(words);
   if (!end) return tl::unexpected(end.error());
   if (end->exit_status == 0) return std::string();
-  const std::string said = complaint(end->output);
+  const std::string said = said_of_failure(end->output, 4);
   return fmt::format("{}: {}", choice.file_system->check_command,
                      said.empty() ? fmt::format("exit status {}", end->exit_status) : said);
 }

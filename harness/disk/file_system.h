@@ -40,8 +40,8 @@ struct FileSystemChoice {
 /// "ext4", or "ext4 (mkfs -O fast_commit; mount data=journal)".
 std::string to_string(const FileSystemChoice& choice);
 
-/// A new, empty file system. InvalidArgument: mkfs does not take the options; its last line says
-/// why.
+/// A new, empty file system. InvalidArgument: mkfs does not take the options; the error has its
+/// reason.
 Result<DiskImage> make_file_system(const FileSystemChoice& choice);
 
 /// The owner of one mount: unmounted at the end of its life. Move-only. In the mount namespace of
@@ -57,7 +57,8 @@ class Mount {
   ~Mount();
 
   const std::string& directory() const { return directory_; }
-  /// An error, EBUSY above all: it is still mounted, and the destructor will try again.
+  /// When it returns, the device is nobody's. An error, EBUSY above all (with the name of a process
+  /// that uses it): it is still mounted, and the destructor will try again.
   Result<void> unmount();
 
  private:
