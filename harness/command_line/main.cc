@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/command_line/check_command.h"
+#include "harness/command_line/doctor_command.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/replay_command.h"
 #include "harness/command_line/shim_command.h"
@@ -199,6 +200,7 @@ int run(int argc, char** argv) {
   check_common.add_to(*check_app, "60s");
 
   auto* models_app = app.add_subcommand("models", "list the persistence models");
+  auto* doctor_app = app.add_subcommand("doctor", "what this machine can run");
 
   std::string case_path;
   bool quiet = false;
@@ -237,6 +239,7 @@ int run(int argc, char** argv) {
   if (replay_app->parsed()) return replay(case_path, quiet);
   if (check_app->parsed()) return check(std::move(checking));
   if (models_app->parsed()) return list_models();
+  if (doctor_app->parsed()) return doctor();
   return list ? list_stores() : verify(options);
 }
 
