@@ -77,6 +77,9 @@ TEST_P(FileSystems, TwoOfOneIdentityAreMountedAtOnce) {
     EXPECT_EQ(::mkdir((place_1 + "/only here").c_str(), 0755), 0);
     EXPECT_EQ(::access((place_1 + "/only here").c_str(), F_OK), 0);
     EXPECT_NE(::access((place_2 + "/only here").c_str(), F_OK), 0);
+    // Nor do they keep another run from making its own.
+    const auto third = make_file_system(choice);
+    EXPECT_TRUE(third) << to_string(third.error());
   });
 }
 
