@@ -90,8 +90,7 @@ Result<DirectoryChecker> DirectoryChecker::create(const CheckerOptions& options,
   if (!file) return tl::unexpected(file.error());
   auto checker = Checker::create(options);
   if (!checker) return tl::unexpected(checker.error());
-  return DirectoryChecker(
-      std::unique_ptr<State>(new State{std::move(*file), std::move(*checker)}));
+  return DirectoryChecker(std::unique_ptr<State>(new State{std::move(*file), std::move(*checker)}));
 }
 
 Result<CheckerAnswer> DirectoryChecker::ask(const std::string& directory,
@@ -106,8 +105,7 @@ Judgement judgement_of(CheckerAnswer answer) {
     case Answer::kAccepted:
       return {};
     case Answer::kBroken:
-      return {false, FindingKind::kChecker,
-              "the checker cannot be run any more: " + answer.reason,
+      return {false, FindingKind::kChecker, "the checker cannot be run any more: " + answer.reason,
               without_numbers(answer.reason), std::move(answer.output)};
     case Answer::kHung:
       return {false, FindingKind::kHang, "the checker hangs: " + answer.reason, "hang",

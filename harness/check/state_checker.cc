@@ -72,9 +72,8 @@ Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
   auto checker =
       DirectoryChecker::create(options.checker, acknowledgements(trace), own + "/stdout");
   if (!checker) return tl::unexpected(checker.error());
-  auto state_checker = std::make_shared<StateChecker>(
-      StateChecker{trace, std::move(view), std::move(directory), std::move(*materializer),
-                   std::move(*checker)});
+  auto state_checker = std::make_shared<StateChecker>(StateChecker{
+      trace, std::move(view), std::move(directory), std::move(*materializer), std::move(*checker)});
   return StateJudge(
       [state_checker](const CrashState& state) { return state_checker->judge(state); });
 }

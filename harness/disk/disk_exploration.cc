@@ -198,14 +198,10 @@ void add_rejection(std::vector<DiskRejection>& all, DiskRejection rejection) {
 
 json to_json(const DiskRejection& rejection) {
   const auto& judgement = rejection.judgement;
-  return {{"subject", rejection.subject},
-          {"kind", to_string(judgement.kind)},
-          {"message", judgement.message},
-          {"cause", judgement.cause},
-          {"output", judgement.output},
-          {"count", rejection.count},
-          {"stamp", rejection.stamp},
-          {"told", rejection.acknowledgement_end},
+  return {{"subject", rejection.subject}, {"kind", to_string(judgement.kind)},
+          {"message", judgement.message}, {"cause", judgement.cause},
+          {"output", judgement.output},   {"count", rejection.count},
+          {"stamp", rejection.stamp},     {"told", rejection.acknowledgement_end},
           {"lost", rejection.lost}};
 }
 
@@ -262,8 +258,7 @@ Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subj
 Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
                                          const DiskExplorationOptions& options,
                                          const DiskStateVisitor& visitor) {
-  if (auto entered = enter_mount_namespace_once(); !entered)
-    return tl::unexpected(entered.error());
+  if (auto entered = enter_mount_namespace_once(); !entered) return tl::unexpected(entered.error());
   auto states = states_of(subject, options);
   auto judge = DiskJudge::create(subject, states.pieces(), 0, options.check_file_system);
   if (!judge) return tl::unexpected(judge.error());

@@ -1,6 +1,6 @@
 // Judges one crash state of a recorded disk after the other, from the disk on: makes it, mounts it,
-// reads the tree that recovery leaves, asks the judge where that tree is new, unmounts, and runs the
-// file system's check where wanted.
+// reads the tree that recovery leaves, asks the judge where that tree is new, unmounts, and runs
+// the file system's check where wanted.
 //
 // For a job process in a mount namespace of its own. Not thread-safe.
 #pragma once

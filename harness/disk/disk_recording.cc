@@ -23,8 +23,8 @@ Result<void> set_up(const FileSystemChoice& choice, const DiskImage& image,
                     const DiskWorkload& workload) {
   auto loop = faultinject::LoopDevice::attach(image.fd(), false);
   if (!loop) return failed("loop device", loop.error());
-  auto mount = WorkMount::create(choice, loop->path(), workload.directory,
-                                 WorkMount::WorkDirectory::kMake);
+  auto mount =
+      WorkMount::create(choice, loop->path(), workload.directory, WorkMount::WorkDirectory::kMake);
   if (!mount) return tl::unexpected(mount.error());
   if (workload.set_up) {
     if (auto done = workload.set_up(workload.directory); !done) return done;
@@ -77,7 +77,7 @@ Result<DiskRecording> record_on_disk(const FileSystemChoice& choice, NeighbourKi
   if (!blocks) return failed("recorded disk", blocks.error());  // why a workload failed, then
   if (!trace) return tl::unexpected(trace.error());
   if (!written_back) return tl::unexpected(error_from_errno(sync_errno, "syncfs", "the disk"));
-  return DiskRecording{choice,      neighbour_kind, std::move(*base), std::move(*blocks),
+  return DiskRecording{choice,      neighbour_kind,   std::move(*base), std::move(*blocks),
                        first_stamp, std::move(*trace)};
 }
 

@@ -87,8 +87,8 @@ void Neighbour::after_call() const {
     std::uint64_t transaction = 0;
     if (raw_syscall(SYS_ioctl, {file_.get(), static_cast<long>(BTRFS_IOC_START_SYNC),
                                 as_argument(&transaction)}) == 0) {
-      raw_syscall(SYS_ioctl, {file_.get(), static_cast<long>(BTRFS_IOC_WAIT_SYNC),
-                              as_argument(&transaction)});
+      raw_syscall(SYS_ioctl,
+                  {file_.get(), static_cast<long>(BTRFS_IOC_WAIT_SYNC), as_argument(&transaction)});
     }
   } else if (kind_ == NeighbourKind::kWritesBack) {
     const long opened =

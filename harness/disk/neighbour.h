@@ -41,8 +41,8 @@ class Neighbour {
   NeighbourKind kind_;
   int file_system_;
   int work_directory_;
-  UniqueFd file_;                 // kCommits: its own
-  mutable bool mode_ = false;     // ... which of two modes it has
+  UniqueFd file_;              // kCommits: its own
+  mutable bool mode_ = false;  // ... which of two modes it has
 };
 
 }  // namespace crashgate::harness

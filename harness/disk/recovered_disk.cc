@@ -33,8 +33,7 @@ Result<std::string> RecoveredDisk::mount(
     const DiskState& state, const std::function<Result<void>(const DiskImage& image)>& crashed) {
   if (auto made = materializer_.make(state); !made) return tl::unexpected(made.error());
   if (crashed) {
-    if (auto shown = crashed(materializer_.image()); !shown)
-      return tl::unexpected(shown.error());
+    if (auto shown = crashed(materializer_.image()); !shown) return tl::unexpected(shown.error());
   }
   auto mounted = WorkMount::create(recording_->choice, materializer_.device(), directory());
   if (mounted) {
@@ -64,7 +63,8 @@ Result<RecoveredTree> read_recovered_tree(const std::string& directory,
   auto snapshot = faultinject::read_tree(directory, faultinject::IgnoredPaths(ignored), numbering,
                                          tree.bytes.bytes);
   if (!snapshot)
-    return tl::unexpected(Error{ErrorCode::kIo, 0, "read the recovered tree", snapshot.error().message});
+    return tl::unexpected(
+        Error{ErrorCode::kIo, 0, "read the recovered tree", snapshot.error().message});
   tree.snapshot = std::move(*snapshot);
   return tree;
 }

@@ -12,8 +12,8 @@ template <typename Value>
 class SharedMemory {
  public:
   SharedMemory() {
-    void* memory = ::mmap(nullptr, sizeof(Value), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, sizeof(Value), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) value_ = new (memory) Value{};
   }
   SharedMemory(const SharedMemory&) = delete;
