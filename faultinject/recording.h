@@ -2,7 +2,9 @@
 // ptrace_recorder.h and preload_recorder.h.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +23,13 @@ struct RecordOptions {
   int output_copy = -1;                   // gets a copy of standard output as it comes; -1: none
   std::optional<std::chrono::milliseconds> time_limit;  // then all is killed
   bool stacks = false;                                  // of every event (the ptrace recorder only)
+  /// The stamp of the recorded disk that the directory is on; null: there is none (the ptrace
+  /// recorder only).
+  const std::atomic<std::uint64_t>* disk_stamp = nullptr;
+  /// Called after each storage event, while the thread that made the call still stands at its
+  /// return (the ptrace recorder only). In a thread of the recorder's; an exception ends the
+  /// recording.
+  std::function<void()> after_event = {};
 };
 
 struct Recording {

@@ -15,7 +15,7 @@ namespace crashgate::harness {
 namespace {
 
 // The kernel may still be at it when the last user has ended.
-constexpr int kUnmountTries = 100;
+constexpr int kUnmountTries = 20;
 constexpr auto kUnmountPause = std::chrono::milliseconds(10);
 
 void reject_file_system(DiskOpinion& opinion, const std::string& complaint) {
