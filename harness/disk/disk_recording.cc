@@ -5,10 +5,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 
 #include "faultinject/disk/loop_device.h"
 #include "faultinject/disk/recorded_disk.h"
+#include "harness/disk/recording_files.h"
 #include "harness/disk/work_mount.h"
+#include "harness/engine/exploration.h"
+#include "harness/engine/job_processes.h"
+#include "harness/plan/scratch_directory.h"
 
 namespace crashgate::harness {
 namespace {
@@ -79,6 +84,38 @@ Result<DiskRecording> record_on_disk(const FileSystemChoice& choice, NeighbourKi
   if (!written_back) return tl::unexpected(error_from_errno(sync_errno, "syncfs", "the disk"));
   return DiskRecording{choice,      neighbour_kind,   std::move(*base), std::move(*blocks),
                        first_stamp, std::move(*trace)};
+}
+
+Result<std::optional<DiskRecording>> record_on_disk_apart(const FileSystemChoice& choice,
+                                                          NeighbourKind neighbour,
+                                                          const std::string& scratch,
+                                                          const DiskWorkload& workload) {
+  auto files = ScratchDirectory::create_in(scratch);
+  if (!files) return tl::unexpected(files.error());
+  const auto record = [&]() -> Result<void> {
+    if (auto entered = enter_mount_namespace(); !entered) return entered;
+    auto recording = record_on_disk(choice, neighbour, files->path(), workload);
+    if (!recording) return tl::unexpected(recording.error());
+    return write_recording(*recording, files->path());
+  };
+  const auto body = [&](unsigned) -> nlohmann::json {
+    const auto done = record();
+    if (done) return nullptr;
+    const auto& error = done.error();
+    return {{"code", static_cast<int>(error.code)},
+            {"errno", error.errno_value},
+            {"operation", error.operation},
+            {"path", error.path}};
+  };
+  const auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
+  if (!answers) return tl::unexpected(answers.error());
+  if (!*answers) return std::nullopt;
+  const auto& answer = (*answers)->front();
+  if (!answer.is_null()) {
+    return tl::unexpected(Error{static_cast<ErrorCode>(answer.at("code").get<int>()),
+                                answer.at("errno"), answer.at("operation"), answer.at("path")});
+  }
+  return read_recording(choice, neighbour, files->path());
 }
 
 }  // namespace crashgate::harness

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "faultinject/disk/block_trace.h"
@@ -51,5 +52,12 @@ struct DiskWorkload {
 /// InvalidArgument: mkfs or mount do not take the options, or an error of the workload's own.
 Result<DiskRecording> record_on_disk(const FileSystemChoice& choice, NeighbourKind neighbour,
                                      const std::string& scratch, const DiskWorkload& workload);
+
+/// The same by a process of its own, which leaves the calling one its mount namespace. Null: the
+/// user has interrupted it.
+Result<std::optional<DiskRecording>> record_on_disk_apart(const FileSystemChoice& choice,
+                                                          NeighbourKind neighbour,
+                                                          const std::string& scratch,
+                                                          const DiskWorkload& workload);
 
 }  // namespace crashgate::harness
