@@ -89,8 +89,8 @@ Finding make_disk_finding(const DiskRecording& recording, const std::vector<Disk
   }
   keep_latest(finding.acknowledged);
   auto& lines = finding.disturbances;
-  lines.push_back(fmt::format("on {}, with {}", to_string(recording.choice),
-                              to_string(recording.neighbour)));
+  lines.push_back(
+      fmt::format("on {}, with {}", to_string(recording.choice), to_string(recording.neighbour)));
   if (events.empty()) {
     lines.emplace_back("power lost before the workload's first call had returned");
   } else {

@@ -17,8 +17,8 @@ namespace {
 
 // ext4: without nodiscard, or with lazy initialization, a thread of the kernel would write inode
 // tables and the journal while the workload runs. xfs refuses to mount a second disk of one
-// identity but for nouuid; btrfs takes it as a copy (temp_fsid, Linux 6.7), but mkfs.btrfs refuses an
-// identity that it finds on any device, so each btrfs has one of its own.
+// identity but for nouuid; btrfs takes it as a copy (temp_fsid, Linux 6.7), but mkfs.btrfs refuses
+// an identity that it finds on any device, so each btrfs has one of its own.
 constexpr std::array<FileSystem, 3> kFileSystems = {{
     {.name = "ext4",
      .make_command = "mkfs.ext4 -q -F -U 6f1d2c3b-5a49-4e8d-9c7b-c0a5e9a7e001 -E "

@@ -1,7 +1,9 @@
 #include "harness/litmus/litmus_interpreter.h"
 
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -122,6 +124,13 @@ void LitmusInterpreter::write_back(const Step& step) const {
                          step.kind == StepKind::kLink;
   const UniqueFd fd = open(names_two ? step.path2 : step.path, O_RDONLY | O_NOFOLLOW);
   if (fd) (void)::sync_file_range(fd.get(), 0, 0, kAllFlags);
+}
+
+void commit_transaction() {
+  const UniqueFd directory(::open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::uint64_t transaction = 0;
+  if (::ioctl(directory.get(), BTRFS_IOC_START_SYNC, &transaction) == 0)
+    (void)::ioctl(directory.get(), BTRFS_IOC_WAIT_SYNC, &transaction);
 }
 
 int act_as_neighbour() {

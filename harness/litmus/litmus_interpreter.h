@@ -25,4 +25,8 @@ class LitmusInterpreter {
 /// errno of what failed.
 int act_as_neighbour();
 
+/// Commits the transaction of btrfs, as it does every 30 seconds: no data is written for it. Other
+/// file systems do nothing.
+void commit_transaction();
+
 }  // namespace crashgate::harness

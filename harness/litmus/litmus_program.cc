@@ -75,6 +75,9 @@ constexpr std::array kHelps{
                .neighbour = true},
     LitmusHelp{
         .name = "written back, neighbour", .what = "both", .writes_back = true, .neighbour = true},
+    LitmusHelp{.name = "commit",
+               .what = "after each step btrfs commits, which a neighbour's fsync makes others do",
+               .commits = true},
     LitmusHelp{.name = "slow",
                .what = "6 s between the steps, 70 s at the end",
                .pause_seconds = kPause,

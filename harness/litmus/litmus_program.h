@@ -101,10 +101,11 @@ const std::vector<LitmusProgram>& litmus_programs();
 struct LitmusHelp {
   std::string_view name;
   std::string_view what;
-  bool writes_back = false;     // the step's file goes to the disk after each step, with no barrier
-  bool neighbour = false;       // appends to a file of its own and fsyncs it, after each step
-  double pause_seconds = 0;     // after each step
-  bool busy_neighbour = false;  // the same in a process of its own, all the time
+  bool writes_back = false;  // the step's file goes to the disk after each step, with no barrier
+  bool neighbour = false;    // appends to a file of its own and fsyncs it, after each step
+  double pause_seconds = 0;  // after each step
+  bool commits = false;      // btrfs only: commits its transaction after each step, data left aside
+  bool busy_neighbour = false;     // the same as neighbour, in a process of its own, all the time
   bool syncs_file_system = false;  // a process calls syncfs all the time
   double idle_seconds_at_end = 0;  // before the syncfs at the end
   bool is_long = false;            // sleeps: for --long only

@@ -100,6 +100,7 @@ std::string perform_all(const std::vector<Step>& steps, const LitmusHelp& help,
       if (const int error = act_as_neighbour(); error != 0)
         return std::string("neighbour: ") + std::strerror(error);
     }
+    if (help.commits) commit_transaction();
     pause_for(help.pause_seconds);
   }
   return "";

@@ -49,8 +49,10 @@ std::vector<Task> tasks_of(const LitmusOptions& options) {
   }
   std::vector<Task> tasks;
   const auto add = [&](const LitmusHelp* help, const LitmusProgram& program, bool is_random) {
-    for (std::size_t at = 0; at < options.file_systems.size(); ++at)
+    for (std::size_t at = 0; at < options.file_systems.size(); ++at) {
+      if (help->commits && options.file_systems[at].file_system->name != "btrfs") continue;
       tasks.push_back({at, help, program, is_random});
+    }
   };
   for (const auto* help : helps) {
     for (const auto& program : options.programs) add(help, program, false);
