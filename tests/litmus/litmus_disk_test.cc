@@ -86,7 +86,7 @@ TEST_P(LitmusDiskTest, AModelThatIsTooStrictIsContradicted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(FileSystems, LitmusDiskTest, testing::Values("ext4", "xfs", "btrfs"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& tested) { return tested.param; });
 
 TEST(LitmusRun, SaysWhatAProgramCannotDo) {
   if (const auto why = faultinject::why_no_recorded_disk(); !why.empty()) GTEST_SKIP() << why;
