@@ -48,6 +48,11 @@ std::vector<LitmusProgram> chosen_programs(const std::vector<std::string>& names
 int litmus(const LitmusCommand& command) {
   if (!can_write_json(command.json_path))
     return complain(fmt::format("--json: cannot write {}", command.json_path), kExitBadInput);
+  for (const auto& name : command.file_systems) {
+    if (find_file_system(name) == nullptr)
+      return complain(fmt::format("--fs: no such file system: {} (ext4, xfs, btrfs)", name),
+                      kExitBadInput);
+  }
   LitmusOptions options;
   options.programs = chosen_programs(command.programs);
   if (options.programs.empty())
@@ -84,12 +89,6 @@ int litmus(const LitmusCommand& command) {
     }
     report.subjects.push_back(std::move(subject));
   }
-  for (const auto& name : command.file_systems) {
-    if (find_file_system(name) == nullptr)
-      return complain(fmt::format("--fs: no such file system: {} (ext4, xfs, btrfs)", name),
-                      kExitBadInput);
-  }
-
   const bool text = command.json_path != "-" && !command.quiet;
   if (text) {
     fmt::print("crashgate {}  seed {}  litmus  kernel {}\n", kVersion, command.seed, report.kernel);
