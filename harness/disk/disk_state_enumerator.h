@@ -5,9 +5,15 @@
 // cut into pieces by the same Basis as the writes of programs (models.md, "Pieces"), any of which
 // may be there. What overlaps is applied in the order of the log.
 //
-// Told apart by content and acknowledgements; each distinct pair is given once. Order: for each
-// crash point the state that lacks all it can; prefixes; all but one; one alone; then all subsets
-// where they are few, else a seeded sample. Deterministic. Not thread-safe.
+// Told apart by content and acknowledgements; each distinct pair is given once. (What the disk held
+// before is not known here: a write of just that gives a state of its own.) An acknowledgement has
+// been told from its stamp on.
+//
+// Order: for each crash point the state that lacks all it can; prefixes; all but one request or
+// piece; one alone; then all subsets of the points that have few (65,536, or their part of
+// `state_limit`); of the others a seeded sample, until most of it has been given before; then all
+// that are left of these, too. Deterministic. Memory: 10 bytes a state, beyond what the pieces
+// take. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +22,14 @@
 
 #include "faultinject/disk/block_trace.h"
 #include "harness/crash_state/persistence_model.h"
+#include "harness/disk/disk_piece.h"
 
 namespace crashgate::harness {
 
-/// A part of a request that persists whole or not at all.
-struct DiskPiece {
-  std::uint32_t request = 0;  // index into BlockTrace::requests
-  std::uint64_t offset = 0;   // on the disk, bytes
-  std::uint64_t length = 0;
-};
-
 struct DiskState {
-  std::uint64_t stamp = 0;          // the crash comes after this stamp and before the next
+  std::uint64_t stamp = 0;          // the crash comes after this stamp and before the next: the
+                                    // earliest at which this content and acknowledgement are
+                                    // possible, with what is forced
   std::size_t acknowledgement = 0;  // how many of the given stamps had passed
   std::uint64_t hash = 0;           // of the content
   std::vector<std::uint32_t> lost;  // pieces begun and not persisted, ascending
@@ -51,8 +53,10 @@ class DiskStateEnumerator {
   ~DiskStateEnumerator();
 
   const DiskState* next();  // null at the end; valid until the next call
-  bool exhaustive() const;  // once next() gave null: every distinct state was given
-  std::size_t crash_points() const;
+  /// Once next() gave null: whether every distinct state was given. Not where the limit was
+  /// reached, nor where 262,144 in a row had been given before and others were left to try.
+  bool exhaustive() const;
+  std::size_t crash_points() const;  // moments that differ in what is forced or acknowledged
   std::uint64_t states_given() const;
 
   const std::vector<DiskPiece>& pieces() const;  // of all requests, in the order of the log

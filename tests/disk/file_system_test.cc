@@ -3,14 +3,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <functional>
 #include <string>
 
 #include "faultinject/disk/loop_device.h"
 #include "harness/plan/scratch_directory.h"
+#include "tests/disk/isolated.h"
 
 namespace crashgate::harness {
 namespace {
@@ -24,21 +23,6 @@ class FileSystems : public testing::TestWithParam<std::string> {
     choice.file_system = find_file_system(GetParam());
     ASSERT_NE(choice.file_system, nullptr);
     if (const auto why = why_no_file_system(*choice.file_system); !why.empty()) GTEST_SKIP() << why;
-  }
-
-  /// Runs `body` in a process in a mount namespace of its own; it tells by assertions.
-  static void isolated(const std::function<void()>& body) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      const auto entered = enter_mount_namespace();
-      EXPECT_TRUE(entered) << to_string(entered.error());
-      if (entered) body();
-      ::_exit(testing::Test::HasFailure() ? 1 : 0);
-    }
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0) << "see above";
   }
 
   FileSystemChoice choice;
