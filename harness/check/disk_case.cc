@@ -40,28 +40,25 @@ std::string disk_image_path(const std::string& case_path) {
 Result<std::string> save_disk_case(
     const std::string& directory, const DiskCase& saved,
     const std::function<Result<void>(const DiskStateVisitor&)>& show) {
-  const nlohmann::json content{
-      {"id", saved.id},
-      {"kind", to_string(saved.kind)},
-      {"message", saved.message},
-      {"seed", saved.seed},
-      {"subject", saved.subject},
-      {"disk",
-       {{"file_system", saved.choice.file_system->name},
-        {"make_options", saved.choice.make_options},
-        {"mount_options", saved.choice.mount_options},
-        {"check", saved.check_file_system},
-        {"cause", saved.cause},
-        {"disturbances", saved.disturbances}}}};
+  const nlohmann::json content{{"id", saved.id},
+                               {"kind", to_string(saved.kind)},
+                               {"message", saved.message},
+                               {"seed", saved.seed},
+                               {"subject", saved.subject},
+                               {"disk",
+                                {{"file_system", saved.choice.file_system->name},
+                                 {"make_options", saved.choice.make_options},
+                                 {"mount_options", saved.choice.mount_options},
+                                 {"check", saved.check_file_system},
+                                 {"cause", saved.cause},
+                                 {"disturbances", saved.disturbances}}}};
   return save_case_directory(
       directory, saved.id, content, [&](const std::string& path) -> Result<void> {
         if (auto written = write_text(path + "/stdout", saved.told); !written) return written;
-        return show({.crashed = [&](const DiskImage& image) {
-                       return image.save(disk_image_path(path));
-                     },
-                     .recovered = [&](const std::string& found) {
-                       return copy_recovered(found, path + "/tree");
-                     }});
+        return show(
+            {.crashed = [&](const DiskImage& image) { return image.save(disk_image_path(path)); },
+             .recovered =
+                 [&](const std::string& found) { return copy_recovered(found, path + "/tree"); }});
       });
 }
 

@@ -29,8 +29,8 @@ struct DiskCase {
 /// The path of a file in the case's directory.
 std::string disk_image_path(const std::string& case_path);
 
-/// Writes `directory`/`id`, replacing an older case of that id, and gives its path. `show` shows the
-/// state to a visitor, as show_disk_state does.
+/// Writes `directory`/`id`, replacing an older case of that id, and gives its path. `show` shows
+/// the state to a visitor, as show_disk_state does.
 Result<std::string> save_disk_case(
     const std::string& directory, const DiskCase& saved,
     const std::function<Result<void>(const DiskStateVisitor&)>& show);

@@ -70,9 +70,10 @@ std::string disk_finding_id(const Judgement& judgement) {
   return id_of("disk|" + judgement.cause);
 }
 
-Finding make_disk_finding(const DiskRecording& recording, const std::vector<DiskPiece>& pieces,
+Finding make_disk_finding(const DiskRecording& recording, const Basis& basis,
                           const DiskRejection& rejection, const std::string& difference) {
   const auto& trace = recording.trace;
+  const DiskStateEnumerator states(recording.blocks, recording.first_stamp, {}, {.basis = basis});
   Finding finding;
   finding.id = disk_finding_id(rejection.judgement);
   finding.kind = rejection.judgement.kind;
@@ -89,15 +90,15 @@ Finding make_disk_finding(const DiskRecording& recording, const std::vector<Disk
   }
   keep_latest(finding.acknowledged);
   auto& lines = finding.disturbances;
-  lines.push_back(fmt::format("on {}, with {}", to_string(recording.choice),
-                              to_string(recording.neighbour)));
+  lines.push_back(
+      fmt::format("on {}, with {}", to_string(recording.choice), to_string(recording.neighbour)));
   if (events.empty()) {
     lines.emplace_back("power lost before the workload's first call had returned");
   } else {
     finding.crash_after.push_back(finding_event(trace, events.back()));
     lines.push_back("power lost after " + faultinject::describe_event(trace, events.back()));
   }
-  finding.lost = lost_events(recording, pieces, rejection.lost);
+  finding.lost = lost_events(recording, states.pieces(), rejection.lost);
   for (std::size_t i = 0; i < std::min(finding.lost.size(), kMostWrites); ++i)
     lines.push_back(fmt::format("lost: {} of {}", finding.lost[i].call, finding.lost[i].path));
   if (finding.lost.size() > kMostWrites)

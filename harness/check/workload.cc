@@ -25,11 +25,10 @@ std::string describe_end(int exit_status, int signal) {
 
 Result<void> run_setup_command(const std::string& command, const std::string& directory) {
   if (command.empty()) return {};
-  const auto ended =
-      faultinject::run_supervised({.command = {"/bin/sh", "-c", command},
-                                   .environment = {"CRASHGATE_DIR=" + directory},
-                                   .directory = directory,
-                                   .standard_output = STDERR_FILENO});
+  const auto ended = faultinject::run_supervised({.command = {"/bin/sh", "-c", command},
+                                                  .environment = {"CRASHGATE_DIR=" + directory},
+                                                  .directory = directory,
+                                                  .standard_output = STDERR_FILENO});
   if (!ended) return tl::unexpected(Error{ErrorCode::kIo, 0, "setup", ended.error().message});
   const int status = ended->wait_status;
   if (status == 0) return {};
@@ -49,9 +48,8 @@ faultinject::RecordOptions workload_options(const CheckOptions& options,
 Result<void> expect_success(const faultinject::Recording& recording, const CheckOptions& options,
                             const std::string& where) {
   if (recording.signal == 0 && recording.exit_status == 0) return {};
-  return bad_input(
-      "the workload " + describe_end(recording.exit_status, recording.signal) + where,
-      options.workload);
+  return bad_input("the workload " + describe_end(recording.exit_status, recording.signal) + where,
+                   options.workload);
 }
 
 }  // namespace crashgate::harness
