@@ -38,7 +38,8 @@ DiskStateEnumerator states_of(const DiskSubject& subject, const DiskExplorationO
   return {recording.blocks,
           recording.first_stamp,
           acknowledgement_times(recording.trace).stamps,
-          {options.basis, options.seed, options.state_limit}};
+          {basis_on(*recording.choice.file_system, options.basis), options.seed,
+           options.state_limit}};
 }
 
 // A recovered tree with what had been told, and how often it was found.
