@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "tests/faultinject/disk_fixture.h"
@@ -200,6 +201,19 @@ TEST_F(RecordedDiskTest, TwoAtOnceDoNotMix) {
   EXPECT_EQ(lines(collect(two)), std::vector<std::string>{"write 512 at 8192"});
 }
 
+/// A server that kept the mounts of its owner would keep that file system, and its disk.
+TEST_F(RecordedDiskTest, IsNotHeldByAnother) {
+  auto one = std::make_optional(make_disk("one"));
+  const std::string mounted = make_directory("mounted");
+  ASSERT_TRUE(run("mkfs.ext4 -q " + one->recorded.device() + " && mount " + one->recorded.device() +
+                  " " + mounted));
+  const TestDisk two = make_disk("two");
+  ASSERT_EQ(umount(mounted.c_str()), 0);
+  one.reset();
+  EXPECT_FALSE(any_loop_over(scratch_ + "/one"));
+  EXPECT_TRUE(any_loop_over(scratch_ + "/two"));
+}
+
 TEST_F(RecordedDiskTest, ALogThatIsFullIsAnError) {
   const TestDisk disk = make_disk("disk", 64 << 10);
   const UniqueFd device = open_direct(disk);
@@ -234,6 +248,27 @@ TEST_F(RecordedDiskTest, SaysThatItsServerDied) {
   EXPECT_FALSE(any_loop_over(scratch_));
   EXPECT_EQ(read_file("/proc/self/mountinfo").find("crashgate-disk"), std::string::npos);
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+/// The file system above sees errors, and can be unmounted all the same; whichever goes first.
+TEST_F(RecordedDiskTest, MayDieUnderAFileSystem) {
+  const std::string mounted = make_directory("mounted");
+  for (const bool destroyed : {false, true}) {
+    auto disk = std::make_optional(make_disk());
+    ASSERT_TRUE(run("mkfs.ext4 -q " + disk->recorded.device() + " && mount " +
+                    disk->recorded.device() + " " + mounted + " && seq 100000 > " + mounted +
+                    "/file"));
+    if (destroyed) {
+      disk.reset();
+    } else {
+      ASSERT_EQ(kill(server(), SIGKILL), 0);
+    }
+    EXPECT_FALSE(run("sync " + mounted + "/file 2>&-"));
+    EXPECT_EQ(umount(mounted.c_str()), 0);
+    disk.reset();
+    EXPECT_FALSE(any_loop_over(scratch_));
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+  }
 }
 
 TEST_F(RecordedDiskTest, LeavesNothing) {
