@@ -73,7 +73,8 @@ std::string disk_finding_id(const Judgement& judgement) {
 Finding make_disk_finding(const DiskRecording& recording, const Basis& basis,
                           const DiskRejection& rejection, const std::string& difference) {
   const auto& trace = recording.trace;
-  const DiskStateEnumerator states(recording.blocks, recording.first_stamp, {}, {.basis = basis_on(*recording.choice.file_system, basis)});
+  const DiskStateEnumerator states(recording.blocks, recording.first_stamp, {},
+                                   {.basis = basis_on(*recording.choice.file_system, basis)});
   Finding finding;
   finding.id = disk_finding_id(rejection.judgement);
   finding.kind = rejection.judgement.kind;

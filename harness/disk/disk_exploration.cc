@@ -35,11 +35,11 @@ T value_or_throw(Result<T> result) {
 
 DiskStateEnumerator states_of(const DiskSubject& subject, const DiskExplorationOptions& options) {
   const auto& recording = *subject.recording;
-  return {recording.blocks,
-          recording.first_stamp,
-          acknowledgement_times(recording.trace).stamps,
-          {basis_on(*recording.choice.file_system, options.basis), options.seed,
-           options.state_limit}};
+  return {
+      recording.blocks,
+      recording.first_stamp,
+      acknowledgement_times(recording.trace).stamps,
+      {basis_on(*recording.choice.file_system, options.basis), options.seed, options.state_limit}};
 }
 
 // A recovered tree with what had been told, and how often it was found.

@@ -15,13 +15,13 @@
 namespace crashgate::harness {
 
 struct FileSystem {
-  std::string_view name;           // as in --disk, and of its persistence model
-  std::string_view make_command;   // words; the image's path follows. Identities are fixed, as far
-                                   // as the program lets us: times, xfs's inode generations and
-                                   // btrfs's identities of device and chunk tree are new each time
-  std::string_view mount_options;  // beside those of the user
-  std::string_view check_command;  // words; changes nothing; the device's path follows
-  std::string_view package;        // of Debian, that has these programs
+  std::string_view name;            // as in --disk, and of its persistence model
+  std::string_view make_command;    // words; the image's path follows. Identities are fixed, as far
+                                    // as the program lets us: times, xfs's inode generations and
+                                    // btrfs's identities of device and chunk tree are new each time
+  std::string_view mount_options;   // beside those of the user
+  std::string_view check_command;   // words; changes nothing; the device's path follows
+  std::string_view package;         // of Debian, that has these programs
   bool needs_whole_blocks = false;  // of a disk: a block of 4096 bytes that is torn may be its end
 };
 
