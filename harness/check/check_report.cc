@@ -58,18 +58,6 @@ std::string count_of_violations(const CheckReport& report) {
 
 }  // namespace
 
-void DiskRow::add(const DiskCount& of_one_recording) {
-  disk_states += of_one_recording.states;
-  count.crash_points += of_one_recording.crash_points;
-  count.states += of_one_recording.trees;
-  count.exhaustive = count.exhaustive && of_one_recording.exhaustive;
-  count.seconds += of_one_recording.seconds;
-  const double first = of_one_recording.seconds_to_first_rejection;
-  if (first >= 0 &&
-      (count.seconds_to_first_rejection < 0 || first < count.seconds_to_first_rejection))
-    count.seconds_to_first_rejection = first;
-}
-
 std::string to_text(const CheckReport& report) {
   std::string text = fmt::format(
       "  recorded     {} events, {} acknowledgements of {} {} ({}, {:.2f} s)\n",
@@ -120,10 +108,7 @@ nlohmann::json to_json(const CheckReport& report) {
     json["models"].push_back(model_json(model->name, found->second));
   }
   if (report.disk) {
-    for (const auto& row : report.disk->rows) {
-      json["models"].push_back(model_json(row.name, row.count));
-      json["models"].back()["disk_states"] = row.disk_states;
-    }
+    for (const auto& row : report.disk->rows) json["models"].push_back(to_json(row));
   }
   json["barriers"] = nlohmann::json::array();
   for (const auto& test : report.exploration.barriers)

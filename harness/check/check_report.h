@@ -8,18 +8,10 @@
 #include <vector>
 
 #include "harness/crash_state/crash_exploration.h"
-#include "harness/disk/disk_exploration.h"
+#include "harness/report/disk_rows.h"
 #include "harness/report/report.h"
 
 namespace crashgate::harness {
-
-/// What became of the disk states of one file system, over all of its recordings.
-struct DiskRow {
-  std::string name;               // "disk:ext4"
-  std::uint64_t disk_states = 0;  // made and mounted
-  ModelCount count;  // its states: distinct pairs of recovered tree and acknowledgements
-  void add(const DiskCount& of_one_recording);
-};
 
 /// What the disk engine did.
 struct DiskReport {

@@ -9,20 +9,16 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
-#include <stdexcept>
 
 #include "faultinject/disk/recorded_disk.h"
 #include "faultinject/ptrace_recorder.h"
 #include "harness/check/directory_checker.h"
-#include "harness/check/disk_case.h"
 #include "harness/check/disk_finding.h"
+#include "harness/check/disk_minimal.h"
 #include "harness/check/workload.h"
 #include "harness/engine/exploration.h"
-#include "harness/engine/job_processes.h"
 #include "store/unique_fd.h"
 
 namespace crashgate::harness {
@@ -59,29 +55,6 @@ class HeldErrors {
   UniqueFd held_;
   UniqueFd shown_;
 };
-
-// The recordings' rejections for one cause: one finding.
-struct Group {
-  DiskRejection best;  // lost least
-  std::uint64_t count = 0;
-  std::set<std::string> models;
-  std::set<std::string> places;  // file system and neighbour
-};
-
-std::map<std::string, Group> group_by_id(const std::vector<DiskRejection>& rejections,
-                                         const std::vector<DiskRecording>& recordings) {
-  std::map<std::string, Group> groups;
-  for (const auto& rejection : rejections) {
-    const auto& recording = recordings[rejection.subject];
-    auto& group = groups[disk_finding_id(rejection.judgement)];
-    if (group.count == 0 || rejection.lost.size() < group.best.lost.size()) group.best = rejection;
-    group.count += rejection.count;
-    group.models.insert(disk_model_name(*recording.choice.file_system));
-    group.places.insert(fmt::format("{} with {}", recording.choice.file_system->name,
-                                    to_string(recording.neighbour)));
-  }
-  return groups;
-}
 
 }  // namespace
 
@@ -196,9 +169,7 @@ Result<void> DiskCheck::explore(Clock::time_point deadline) {
   exploration_ = std::move(*explored);
   if (exploration_.interrupted) return {};
   for (std::size_t i = 0; i < recordings_.size(); ++i) {
-    const auto name = disk_model_name(*recordings_[i].choice.file_system);
-    if (report_.rows.empty() || report_.rows.back().name != name) report_.rows.push_back({name});
-    report_.rows.back().add(exploration_.counts[i]);
+    add_to_rows(report_.rows, *recordings_[i].choice.file_system, exploration_.counts[i]);
     report_.states += exploration_.counts[i].states;
   }
   report_.flaky = exploration_.flaky;
@@ -207,81 +178,19 @@ Result<void> DiskCheck::explore(Clock::time_point deadline) {
   return {};
 }
 
-Result<std::string> DiskCheck::save(const DiskSubject& subject, const DiskRejection& rejection,
-                                    const Finding& finding) const {
-  const auto& recording = *subject.recording;
-  const DiskCase saved{
-      .id = finding.id,
-      .kind = finding.kind,
-      .message = finding.message,
-      .cause = rejection.judgement.cause,
-      .seed = options_.seed,
-      .choice = recording.choice,
-      .check_file_system = options_.check_file_system,
-      .disturbances = finding.disturbances,
-      .subject = {{"checker", options_.checker.command},
-                  {"loop", options_.checker.loop},
-                  {"timeout", options_.checker.timeout.count()},
-                  {"workload", options_.workload},
-                  {"setup", options_.setup}},
-      .told = acknowledgements(recording.trace).substr(0, rejection.acknowledgement_end)};
-  return save_disk_case(options_.out, saved, [&](const DiskStateVisitor& visitor) {
-    return show_disk_state(subject, rejection, exploring(), visitor);
-  });
-}
-
-// In one job process for all of them: it mounts.
 Result<std::vector<Finding>> DiskCheck::find() {
-  std::vector<Finding> findings;
-  if (exploration_.rejections.empty()) return findings;
+  if (exploration_.rejections.empty()) return {};
   show("minimizing", report_.states);
-  const auto groups = group_by_id(exploration_.rejections, recordings_);
-  const auto all = subjects();
-  const auto describe = [&](const DiskRejection& rejection, const Group& group,
-                            const std::string& difference) {
-    const auto& recording = recordings_[rejection.subject];
-    auto finding = make_disk_finding(recording, options_.basis, rejection, difference);
-    finding.count = group.count;
-    finding.models.assign(group.models.begin(), group.models.end());
-    if (group.places.size() > 1)
-      finding.disturbances.push_back(fmt::format("seen on {}", fmt::join(group.places, ", ")));
-    return finding;
+  DiskFindingOptions options{
+      .exploring = exploring(), .out = options_.out, .ignored = options_.ignored};
+  options.judge_of = [&](std::size_t) {
+    return json{{"checker", options_.checker.command},
+                {"loop", options_.checker.loop},
+                {"timeout", options_.checker.timeout.count()},
+                {"workload", options_.workload},
+                {"setup", options_.setup}};
   };
-  const auto body = [&](unsigned) {
-    auto answer = json::array();
-    for (const auto& [id, group] : groups) {
-      const auto& subject = all[group.best.subject];
-      const auto minimal = minimize_disk_loss(subject, group.best, exploring());
-      if (!minimal) throw std::runtime_error(to_string(minimal.error()));
-      std::string difference;
-      const auto compare = [&](const std::string& directory) -> Result<void> {
-        difference = difference_after_recovery(*subject.recording, minimal->stamp, directory,
-                                               options_.ignored);
-        return {};
-      };
-      if (auto shown = show_disk_state(subject, *minimal, exploring(), {{}, compare}); !shown)
-        throw std::runtime_error(to_string(shown.error()));
-      const auto path = save(subject, *minimal, describe(*minimal, group, difference));
-      answer.push_back({{"id", id},
-                        {"rejection", to_json(*minimal)},
-                        {"difference", difference},
-                        {"path", path ? *path : ""},
-                        {"not_saved", path ? "" : to_string(path.error())}});
-    }
-    return answer;
-  };
-  auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
-  if (!answers) return tl::unexpected(answers.error());
-  if (!*answers) return findings;
-  for (const auto& one : (*answers)->front()) {
-    const auto& group = groups.at(one.at("id"));
-    findings.push_back(
-        describe(disk_rejection_from_json(one.at("rejection")), group, one.at("difference")));
-    findings.back().case_path = one.at("path");
-    if (const std::string why = one.at("not_saved"); !why.empty())
-      report_.notes.push_back("a case is not saved: " + why);
-  }
-  return findings;
+  return find_on_disks(subjects(), exploration_.rejections, options, report_.notes);
 }
 
 }  // namespace crashgate::harness

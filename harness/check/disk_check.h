@@ -34,8 +34,6 @@ class DiskCheck {
   DiskWorkload workload(const FileSystemChoice& choice) const;
   std::vector<DiskSubject> subjects() const;
   DiskExplorationOptions exploring() const;
-  Result<std::string> save(const DiskSubject& subject, const DiskRejection& rejection,
-                           const Finding& finding) const;
   void show(std::string_view stage, std::uint64_t states) const;
 
   const CheckOptions& options_;

@@ -9,6 +9,7 @@
 #include "harness/check/crash_finding.h"
 #include "harness/disk/disk_timeline.h"
 #include "harness/disk/recovered_disk.h"
+#include "harness/report/disk_rows.h"
 
 namespace crashgate::harness {
 namespace {
@@ -62,10 +63,6 @@ std::vector<std::size_t> events_until(const Trace& trace, std::uint64_t stamp) {
 
 }  // namespace
 
-std::string disk_model_name(const FileSystem& file_system) {
-  return "disk:" + std::string(file_system.name);
-}
-
 std::string disk_finding_id(const Judgement& judgement) {
   return id_of("disk|" + judgement.cause);
 }
@@ -111,9 +108,8 @@ Finding make_disk_finding(const DiskRecording& recording, const Basis& basis,
 }
 
 std::string difference_after_recovery(const DiskRecording& recording, std::uint64_t stamp,
-                                      const std::string& directory,
                                       const std::vector<std::string>& ignored) {
-  const auto found = read_recovered_tree(directory, ignored);
+  const auto found = read_recovered_tree(recording.trace.directory, ignored);
   if (!found) return to_string(found.error());
   const auto before = trace_until(recording.trace, stamp);
   return first_difference(predicted_tree(before), tree_of(found->bytes, found->snapshot));

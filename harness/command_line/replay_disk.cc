@@ -15,6 +15,7 @@
 #include "harness/disk/disk_judge.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
+#include "harness/engine/store_crash.h"
 #include "harness/plan/scratch_directory.h"
 #include "harness/version.h"
 
@@ -26,9 +27,28 @@ int complain(const std::string& message, int status) {
   return status;
 }
 
+Result<DirectoryJudge> make_store_judge(const DiskCase& saved, const std::string& scratch) {
+  const auto& subject = saved.subject;
+  const std::string name = subject.at("store");
+  const auto* store = find_store(name);
+  if (store == nullptr)
+    return tl::unexpected(
+        Error{ErrorCode::kInvalidArgument, 0, "this crashgate has no store of that name", name});
+  auto parsed = history_from_json(subject);
+  if (!parsed) return tl::unexpected(parsed.error());
+  const auto history = std::make_shared<History>(std::move(*parsed));
+  const auto root = scratch + "/work" + subject.at("root").get<std::string>();
+  auto created = StoreOracle::create(*store, *history, saved.told, root);
+  if (!created) return tl::unexpected(created.error());
+  const auto oracle = std::make_shared<StoreOracle>(std::move(*created));
+  return DirectoryJudge([history, oracle, end = saved.told.size()](
+                            const std::string&, std::size_t) { return oracle->judge(end); });
+}
+
 // Whatever judges the case, about all that had been told.
 Result<DirectoryJudge> make_judge(const DiskCase& saved, const std::string& scratch) {
   const auto& subject = saved.subject;
+  if (subject.contains("store")) return make_store_judge(saved, scratch);
   const CheckerOptions options{subject.at("checker"), subject.at("loop"),
                                std::chrono::milliseconds(subject.at("timeout"))};
   auto created = DirectoryChecker::create(options, saved.told, scratch + "/stdout");
@@ -50,8 +70,8 @@ Result<DiskOpinion> judge_again(const DiskCase& saved, const std::string& case_p
   const auto directory = scratch + "/work";
   if (::mkdir(directory.c_str(), 0700) != 0)
     return tl::unexpected(error_from_errno(errno, "mkdir", directory));
-  DiskRecording recording{.choice = saved.choice, .base = std::move(*image)};
-  recording.trace.directory = directory;
+  DiskRecording recording{
+      .choice = saved.choice, .directory = directory, .base = std::move(*image)};
   const DiskSubject subject{.recording = &recording,
                             .make_judge = [&](unsigned) { return make_judge(saved, scratch); }};
   DiskStateEnumerator states(recording.blocks, 0, {}, {});
