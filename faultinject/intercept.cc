@@ -211,6 +211,14 @@ Outcome carry_out(const RowInfo& row, Row id, const Arguments& arguments, const 
   return {perform(row, id, arguments, with_turns)};
 }
 
+Outcome call_and_log(Row row, const Arguments& arguments, Performance perform) {
+  const std::uint64_t used = recording->used;
+  const Outcome outcome = log_call(*recording, row, arguments, perform);
+  const auto& after = recording->after_record;
+  if (after.call != nullptr && recording->used != used) after.call(after.argument);
+  return outcome;
+}
+
 }  // namespace
 
 long intercept(Row row, Arguments arguments, bool from_library) {
@@ -235,7 +243,7 @@ long intercept(Row row, Arguments arguments, bool from_library) {
   if (decision.injected == Injected::kDelay) sleep_for(decision.argument);
   const auto make_call = [&] { return carry_out(info, row, arguments, decision, with_turns); };
   const Outcome outcome = (gate & kRecordingBit) != 0
-                              ? log_call(*recording, row, arguments, Performance(make_call))
+                              ? call_and_log(row, arguments, Performance(make_call))
                               : make_call();
   if (outcome.fatal) die();
   long result = outcome.result;
@@ -259,9 +267,11 @@ RecordingLog* active_recording() {
   return (shim_gate.load(std::memory_order_acquire) & kRecordingBit) != 0 ? recording : nullptr;
 }
 
-void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp) {
+void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp,
+                     AfterRecord after_record) {
   stop_recording();
   log.disk_stamp = disk_stamp;
+  log.after_record = after_record;
   recording = &log;
   shim_gate.fetch_or(kRecordingBit, std::memory_order_release);
 }

@@ -27,7 +27,7 @@
 namespace crashgate::faultinject {
 
 inline constexpr std::uint32_t kLogMagic = 0x4347474c;  // "CGGL"
-inline constexpr std::uint32_t kLogVersion = 2;
+inline constexpr std::uint32_t kLogVersion = 3;
 inline constexpr std::size_t kMaxLoggedProcesses = 4096;
 inline constexpr std::size_t kMaxLoggedThreads = 16384;
 
@@ -82,6 +82,13 @@ struct LoggedProcess {
   std::array<char, 120> program;  // of a kExecuting one: NUL-terminated, its end where it is long
 };
 
+/// What is called in a recorded process after each call that left a record. Async-signal-safe, and
+/// by raw system calls: nothing that it does is to be recorded. For processes that take turns.
+struct AfterRecord {
+  void (*call)(const void* argument) = nullptr;
+  const void* argument = nullptr;
+};
+
 /// The header; records follow at kRecordsOffset. Zeroed memory with magic, version and capacity set
 /// is an empty log. Version changes whenever a layout here does.
 struct RecordingLog {
@@ -95,6 +102,7 @@ struct RecordingLog {
   /// Of the recorded disk, or null. At one address in all processes that record: they are forked
   /// from one that had it mapped.
   const std::atomic<std::uint64_t>* disk_stamp;
+  AfterRecord after_record;     // likewise
   std::uint64_t used;           // bytes of records; changed under the lock
   std::uint64_t populated;      // bytes of records that have memory behind them
   std::uint64_t device;         // st_dev of the recorded directory

@@ -37,8 +37,9 @@ void disarm();
 /// recording; as the rules left them, where rules are armed too. Not async-signal-safe; call while
 /// no other thread makes storage calls. A forked child inherits the recording. `disk_stamp`: of the
 /// recorded disk that the directory is on, or null; mapped before any of the recorded processes was
-/// forked, and the same for all of them.
-void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp = nullptr);
+/// forked, and the same for all of them; and so is `after_record`.
+void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp = nullptr,
+                     AfterRecord after_record = {});
 /// Idempotent.
 void stop_recording();
 

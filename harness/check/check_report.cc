@@ -28,6 +28,27 @@ std::string barrier_line(const std::vector<BarrierTest>& tests) {
       untested == 0 ? "" : fmt::format(", {} not tested within the budget", untested));
 }
 
+std::string disk_text(const DiskReport& disk) {
+  if (!disk.skipped.empty()) return "  disk         skipped: " + disk.skipped + "\n";
+  std::string text = fmt::format(
+      "  disk         {} recordings ({:.2f} s), {} disk states recovered, {:.1f} s\n",
+      disk.recordings, disk.recording_seconds, with_separators(disk.states), disk.seconds);
+  for (const auto& row : disk.rows) text += model_line(row.name, row.count);
+  for (const auto& line : disk.left_out) text += "    left out: " + line + "\n";
+  return text;
+}
+
+nlohmann::json disk_json(const DiskReport& disk) {
+  return {
+      {"name", "disk"},
+      {"recordings", disk.recordings},
+      {"states", disk.states},
+      {"flaky", disk.flaky},
+      {"left_out", disk.left_out},
+      {"seconds", disk.recording_seconds + disk.seconds},
+      {"skipped", disk.skipped.empty() ? nlohmann::json(nullptr) : nlohmann::json(disk.skipped)}};
+}
+
 std::string count_of_violations(const CheckReport& report) {
   if (report.findings.empty()) return "no violation";
   return fmt::format(
@@ -47,14 +68,19 @@ std::string to_text(const CheckReport& report) {
     if (found == report.exploration.models.end()) continue;
     text += model_line(model->name, found->second);
   }
+  if (report.disk) text += disk_text(*report.disk);
   text += "  basis: " + report.basis + "\n";
   if (!report.exploration.barriers.empty())
     text += "  " + barrier_line(report.exploration.barriers) + "\n";
   for (const auto& line : report.blind) text += "  blind: " + line + "\n";
   for (const auto& finding : report.findings) text += to_text(finding);
-  text += fmt::format("\n{}: {} in {} crash states, {:.1f} s\n", headline(report.verdict),
+  const auto on_disk =
+      report.disk && report.disk->skipped.empty()
+          ? fmt::format(" and {} disk states", with_separators(report.disk->states))
+          : "";
+  text += fmt::format("\n{}: {} in {} crash states{}, {:.1f} s\n", headline(report.verdict),
                       count_of_violations(report), with_separators(report.exploration.states),
-                      report.seconds);
+                      on_disk, report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   for (const auto& note : report.notes) text += "note: " + note + "\n";
   return text + replay_line(report.findings);
@@ -74,11 +100,15 @@ nlohmann::json to_json(const CheckReport& report) {
                                             {"flaky", report.exploration.flaky},
                                             {"seconds", report.seconds},
                                             {"skipped", nullptr}}});
+  if (report.disk) json["engines"].push_back(disk_json(*report.disk));
   json["models"] = nlohmann::json::array();
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));
     if (found == report.exploration.models.end()) continue;
     json["models"].push_back(model_json(model->name, found->second));
+  }
+  if (report.disk) {
+    for (const auto& row : report.disk->rows) json["models"].push_back(to_json(row));
   }
   json["barriers"] = nlohmann::json::array();
   for (const auto& test : report.exploration.barriers)

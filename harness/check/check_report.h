@@ -3,13 +3,29 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "harness/crash_state/crash_exploration.h"
+#include "harness/report/disk_rows.h"
 #include "harness/report/report.h"
 
 namespace crashgate::harness {
+
+/// What the disk engine did.
+struct DiskReport {
+  std::string skipped;                // why this machine cannot run it; empty: it ran
+  std::vector<std::string> left_out;  // file systems that this machine has not, a line each
+  std::vector<std::string> notes;
+  std::vector<DiskRow> rows;
+  std::uint64_t recordings = 0;
+  std::uint64_t states = 0;  // disk states, of all file systems
+  std::uint64_t flaky = 0;
+  std::string flaky_message;
+  double recording_seconds = 0;
+  double seconds = 0;
+};
 
 struct CheckReport {
   std::uint64_t seed = 0;
@@ -25,6 +41,7 @@ struct CheckReport {
   std::string basis;
   std::vector<const PersistenceModel*> models;
   CrashExploration exploration;
+  std::optional<DiskReport> disk;  // where --disk was given
   std::vector<std::string> blind;  // barriers whose loss the checker does not notice, a line each
   std::vector<Finding> findings;
   double recording_seconds = 0;

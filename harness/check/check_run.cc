@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <set>
 
 #include "faultinject/ptrace_recorder.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
+#include "harness/check/disk_check.h"
 #include "harness/check/state_checker.h"
 #include "harness/check/workload.h"
 #include "harness/engine/exploration.h"
@@ -39,7 +41,10 @@ tl::unexpected<Error> bad_input(std::string what, std::string where) {
 class CheckRun {
  public:
   CheckRun(const CheckOptions& options, const ScratchDirectory& scratch)
-      : options_(options), scratch_(scratch), started_(Clock::now()) {
+      : options_(options),
+        scratch_(scratch),
+        started_(Clock::now()),
+        disk_(options, scratch.path(), scratch.path() + "/work") {
     report_.seed = options.seed;
     report_.command = options.command;
     report_.models = options.models;
@@ -48,7 +53,8 @@ class CheckRun {
 
   Result<CheckReport> run() {
     for (const auto step : {&CheckRun::record, &CheckRun::compare_trees, &CheckRun::try_checker,
-                            &CheckRun::explore, &CheckRun::find}) {
+                            &CheckRun::record_on_disk, &CheckRun::explore, &CheckRun::explore_disks,
+                            &CheckRun::find, &CheckRun::find_on_disk}) {
       if (auto done = (this->*step)(); !done) return tl::unexpected(done.error());
       report_.interrupted = report_.interrupted || interrupting_signal() != 0;
       if (report_.interrupted) return std::move(report_);
@@ -216,9 +222,10 @@ class CheckRun {
     exploring.test_barriers = true;
     exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     if (options_.budget_seconds > 0) {
+      deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                     std::chrono::duration<double>(options_.budget_seconds));
       exploring.deadline =
-          Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                             std::chrono::duration<double>(options_.budget_seconds));
+          disk_.is_off() ? deadline_ : Clock::now() + (deadline_ - Clock::now()) / 2;
       const double rate = options_.checker.loop ? kLoopStatesPerSecond : kCheckerStatesPerSecond;
       exploring.state_limit = static_cast<std::uint64_t>(options_.budget_seconds * rate *
                                                          static_cast<double>(options_.jobs));
@@ -228,6 +235,25 @@ class CheckRun {
     if (!explored) return tl::unexpected(explored.error());
     report_.exploration = std::move(*explored);
     report_.interrupted = report_.exploration.interrupted;
+    return {};
+  }
+
+  // The directory as the workload found it; on disk it stands in its place.
+  Result<void> record_on_disk() {
+    if (disk_.is_off()) return {};
+    return disk_.record();
+  }
+
+  // What the models left of the time.
+  Result<void> explore_disks() {
+    if (disk_.is_off()) return {};
+    return disk_.explore(deadline_);
+  }
+
+  Result<void> find_on_disk() {
+    auto found = disk_.find();
+    if (!found) return tl::unexpected(found.error());
+    std::ranges::move(*found, std::back_inserter(report_.findings));
     return {};
   }
 
@@ -300,10 +326,12 @@ class CheckRun {
                       faultinject::describe_event(trace(), test.event), test.states_added,
                       test.exhaustive ? "them all" : "all tried"));
     }
+    conclude_disks();
     const auto counts = [&](const Finding& finding) {
-      return std::ranges::any_of(options_.fail_on, [&](const PersistenceModel* model) {
-        return std::ranges::find(finding.models, model->name) != finding.models.end();
-      });
+      return options_.fail_on.empty() ||
+             std::ranges::any_of(options_.fail_on, [&](const std::string& model) {
+               return std::ranges::find(finding.models, model) != finding.models.end();
+             });
     };
     if (std::ranges::any_of(report_.findings, counts))
       report_.verdict = Verdict::kFail;
@@ -311,9 +339,30 @@ class CheckRun {
       report_.verdict = Verdict::kInconclusive;
   }
 
+  void conclude_disks() {
+    if (options_.disks.empty()) return;
+    auto& disk = disk_.report();
+    std::ranges::move(disk.notes, std::back_inserter(report_.notes));
+    if (disk.flaky > 0)
+      report_.inconclusive_reasons.push_back(
+          fmt::format("the checker is flaky: it accepted {} disk state(s) that it had rejected; {}",
+                      disk.flaky, disk.flaky_message));
+    const bool required =
+        std::ranges::find(options_.required_engines, "disk") != options_.required_engines.end();
+    if (required && !disk.skipped.empty())
+      report_.inconclusive_reasons.push_back("engine disk was skipped: " + disk.skipped);
+    if (required && disk.skipped.empty()) {
+      for (const auto& line : disk.left_out)
+        report_.inconclusive_reasons.push_back("engine disk left out " + line);
+    }
+    report_.disk = std::move(disk);
+  }
+
   const CheckOptions& options_;
   const ScratchDirectory& scratch_;
   Clock::time_point started_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  DiskCheck disk_;
   Recording recording_;
   CheckReport report_;
 };

@@ -11,6 +11,7 @@
 #include "harness/check/check_report.h"
 #include "harness/check/checker.h"
 #include "harness/crash_state/persistence_model.h"
+#include "harness/disk/file_system.h"
 #include "store/error.h"
 
 namespace crashgate::harness {
@@ -20,8 +21,13 @@ struct CheckOptions {
   std::string workload;  // for /bin/sh -c
   CheckerOptions checker;
   std::vector<const PersistenceModel*> models;
-  std::vector<const PersistenceModel*> fail_on;  // findings under other models only are reported
-  std::vector<std::string> ignored;              // globs of disposable files
+  /// Names of models, "disk:ext4" and so on included; findings under others are only reported.
+  /// Empty: all count.
+  std::vector<std::string> fail_on;
+  std::vector<FileSystemChoice> disks;        // for the disk engine; empty: it is not wanted
+  bool check_file_system = false;             // of each disk state: fsck
+  std::vector<std::string> required_engines;  // skipping them makes the run inconclusive
+  std::vector<std::string> ignored;           // globs of disposable files
   Basis basis;
   std::uint64_t seed = 1;
   double budget_seconds = 60;     // 0: no limit but the state limit

@@ -9,6 +9,7 @@
 #include "harness/check/crash_finding.h"
 #include "harness/disk/disk_timeline.h"
 #include "harness/disk/recovered_disk.h"
+#include "harness/report/disk_rows.h"
 
 namespace crashgate::harness {
 namespace {
@@ -62,17 +63,15 @@ std::vector<std::size_t> events_until(const Trace& trace, std::uint64_t stamp) {
 
 }  // namespace
 
-std::string disk_model_name(const FileSystem& file_system) {
-  return "disk:" + std::string(file_system.name);
-}
-
 std::string disk_finding_id(const Judgement& judgement) {
   return id_of("disk|" + judgement.cause);
 }
 
-Finding make_disk_finding(const DiskRecording& recording, const std::vector<DiskPiece>& pieces,
+Finding make_disk_finding(const DiskRecording& recording, const Basis& basis,
                           const DiskRejection& rejection, const std::string& difference) {
   const auto& trace = recording.trace;
+  const DiskStateEnumerator states(recording.blocks, recording.first_stamp, {},
+                                   {.basis = basis_on(*recording.choice.file_system, basis)});
   Finding finding;
   finding.id = disk_finding_id(rejection.judgement);
   finding.kind = rejection.judgement.kind;
@@ -97,7 +96,7 @@ Finding make_disk_finding(const DiskRecording& recording, const std::vector<Disk
     finding.crash_after.push_back(finding_event(trace, events.back()));
     lines.push_back("power lost after " + faultinject::describe_event(trace, events.back()));
   }
-  finding.lost = lost_events(recording, pieces, rejection.lost);
+  finding.lost = lost_events(recording, states.pieces(), rejection.lost);
   for (std::size_t i = 0; i < std::min(finding.lost.size(), kMostWrites); ++i)
     lines.push_back(fmt::format("lost: {} of {}", finding.lost[i].call, finding.lost[i].path));
   if (finding.lost.size() > kMostWrites)
@@ -109,9 +108,8 @@ Finding make_disk_finding(const DiskRecording& recording, const std::vector<Disk
 }
 
 std::string difference_after_recovery(const DiskRecording& recording, std::uint64_t stamp,
-                                      const std::string& directory,
                                       const std::vector<std::string>& ignored) {
-  const auto found = read_recovered_tree(directory, ignored);
+  const auto found = read_recovered_tree(recording.trace.directory, ignored);
   if (!found) return to_string(found.error());
   const auto before = trace_until(recording.trace, stamp);
   return first_difference(predicted_tree(before), tree_of(found->bytes, found->snapshot));

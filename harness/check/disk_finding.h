@@ -9,21 +9,17 @@
 
 namespace crashgate::harness {
 
-/// "disk:ext4", as in `models` of a report.
-std::string disk_model_name(const FileSystem& file_system);
-
 /// Equal for one cause, whatever the file system.
 std::string disk_finding_id(const Judgement& judgement);
 
-/// Without case. `pieces`: of the enumerator of the recording's states. `difference`: between what
+/// Without case. `basis`: as in the exploration. `difference`: between what
 /// the recorded calls make of the directory and what was recovered; empty: not known.
-Finding make_disk_finding(const DiskRecording& recording, const std::vector<DiskPiece>& pieces,
+Finding make_disk_finding(const DiskRecording& recording, const Basis& basis,
                           const DiskRejection& rejection, const std::string& difference);
 
-/// Between what the workload's calls, as far as they had returned at `stamp`, make of the
-/// directory, and what stands there. Files of the globs do not count.
+/// Between what the workload's calls, as far as they had returned at `stamp`, make of the recorded
+/// directory, and what stands there now. Files of the globs do not count.
 std::string difference_after_recovery(const DiskRecording& recording, std::uint64_t stamp,
-                                      const std::string& directory,
                                       const std::vector<std::string>& ignored);
 
 }  // namespace crashgate::harness

@@ -6,8 +6,10 @@
 #include <cstdio>
 
 #include "harness/check/crash_case.h"
+#include "harness/check/disk_case.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/replay_crash.h"
+#include "harness/command_line/replay_disk.h"
 #include "harness/engine/exploration.h"
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
@@ -39,6 +41,7 @@ void print_calls(const History& history) {
 
 int replay(const std::string& case_path, bool quiet) {
   if (is_crash_case(case_path)) return replay_crash(case_path, quiet);
+  if (is_disk_case(case_path)) return replay_disk(case_path, quiet);
   const auto saved = load_case(case_path);
   if (!saved) return complain(to_string(saved.error()), kExitBadInput);
   const auto* store = find_store(saved->store);

@@ -11,6 +11,7 @@
 
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
+#include "harness/check/disk_minimal.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/engine.h"
@@ -143,6 +144,9 @@ class Verification {
         if (auto added = add_crash_findings(engine, directory->path(), report); !added)
           return added;
       }
+      if (engine.disk) {
+        if (auto added = add_disk_findings(engine, report); !added) return added;
+      }
       std::vector<const Failure*> failures;
       for (const auto& [cause, failure] : engine.exploration.tally.failures)
         failures.push_back(&failure);
@@ -220,7 +224,7 @@ class Verification {
                             .seed = options_.seed,
                             .rejection = rejection,
                             .basis = options_.basis,
-                            .subject = to_json(store_, recording),
+                            .subject = to_json(store_, recording.history),
                             .trace = recording.trace};
       if (auto path = save_crash_case(options_.out, saved)) {
         finding.case_path = std::move(*path);
@@ -229,6 +233,37 @@ class Verification {
         complain("the case is not saved: " + to_string(path.error()), kExitFailed);
       }
       report.findings.push_back(std::move(finding));
+    }
+    return {};
+  }
+
+  Result<void> add_disk_findings(const EngineResult& engine, VerifyReport& report) {
+    const auto& disk = *engine.disk;
+    if (disk.exploration.flaky > 0)
+      report.inconclusive_reasons.push_back(
+          fmt::format("engine disk: {} state(s) were rejected, and then accepted; {}",
+                      disk.exploration.flaky, disk.exploration.flaky_message));
+    if (disk.exploration.rejections.empty()) return {};
+    progress_.show("minimizing", report.findings.size(), 0, UINT64_MAX);
+    DiskFindingOptions options{.exploring = disk.options, .out = options_.out};
+    options.judge_of = [&](std::size_t subject) {
+      const auto& recording = disk.recordings[subject];
+      auto judge = to_json(store_, recording.history);
+      judge["root"] = recording.disk.trace.directory.substr(recording.disk.directory.size());
+      return judge;
+    };
+    std::vector<std::string> not_saved;
+    std::vector<std::size_t> examples;
+    auto found = find_on_disks(subjects_of(store_, disk), disk.exploration.rejections, options,
+                               not_saved, &examples);
+    if (!found) return tl::unexpected(found.error());
+    for (std::size_t i = 0; i < found->size(); ++i) {
+      (*found)[i].processes = describe_processes(disk.recordings[examples[i]].history.plan);
+      report.findings.push_back(std::move((*found)[i]));
+    }
+    for (const auto& line : not_saved) {
+      progress_.clear();
+      complain(line, kExitFailed);
     }
     return {};
   }
@@ -267,9 +302,10 @@ class Verification {
             fmt::format("engine {} was skipped: {}", engine.name, engine.skipped));
     }
     const auto counts = [&](const Finding& finding) {
-      return std::ranges::any_of(options_.fail_on, [&](const PersistenceModel* model) {
-        return std::ranges::find(finding.models, model->name) != finding.models.end();
-      });
+      return options_.fail_on.empty() ||
+             std::ranges::any_of(options_.fail_on, [&](const std::string& model) {
+               return std::ranges::find(finding.models, model) != finding.models.end();
+             });
     };
     if (std::ranges::any_of(report.findings, counts))
       report.verdict = Verdict::kFail;
@@ -292,10 +328,6 @@ int verify(const VerifyOptions& options) {
     return complain(
         fmt::format("no store is called \"{}\"; --list-stores names them", options.store),
         kExitBadInput);
-  for (const auto& name : options.required_engines) {
-    if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
-      return complain(fmt::format("--require: no engine is called \"{}\"", name), kExitBadInput);
-  }
   if (!can_write_json(options.json_path)) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }

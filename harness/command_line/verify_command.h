@@ -22,8 +22,8 @@ struct VerifyOptions {
   std::vector<std::string> required_engines;
   Basis basis;
   std::vector<const PersistenceModel*> models;
-  std::vector<const PersistenceModel*> fail_on;  // violations under other models are only reported
-  std::string command;                           // the command line, for the report
+  std::vector<std::string> fail_on;  // as in CheckOptions
+  std::string command;               // the command line, for the report
 };
 
 /// Gives the exit status. Prints results on standard output, progress and errors on standard error.

@@ -35,10 +35,11 @@ T value_or_throw(Result<T> result) {
 
 DiskStateEnumerator states_of(const DiskSubject& subject, const DiskExplorationOptions& options) {
   const auto& recording = *subject.recording;
-  return {recording.blocks,
-          recording.first_stamp,
-          acknowledgement_times(recording.trace).stamps,
-          {options.basis, options.seed, options.state_limit}};
+  return {
+      recording.blocks,
+      recording.first_stamp,
+      acknowledgement_times(recording.trace).stamps,
+      {basis_on(*recording.choice.file_system, options.basis), options.seed, options.state_limit}};
 }
 
 // A recovered tree with what had been told, and how often it was found.
@@ -256,8 +257,7 @@ Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subj
 // as long a one after each success, half as long a one after a failure; until a pass changes
 // nothing.
 Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
-                                         const DiskExplorationOptions& options,
-                                         const DiskStateVisitor& visitor) {
+                                         const DiskExplorationOptions& options) {
   if (auto entered = enter_mount_namespace_once(); !entered) return tl::unexpected(entered.error());
   auto states = states_of(subject, options);
   auto judge = DiskJudge::create(subject, states.pieces(), 0, options.check_file_system);
@@ -296,11 +296,20 @@ Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskR
         ++begin;
     }
   }
-  const auto* state = states.state_without(best.stamp, best.lost);
+  return best;
+}
+
+Result<void> show_disk_state(const DiskSubject& subject, const DiskRejection& rejection,
+                             const DiskExplorationOptions& options,
+                             const DiskStateVisitor& visitor) {
+  if (auto entered = enter_mount_namespace_once(); !entered) return entered;
+  auto states = states_of(subject, options);
+  auto judge = DiskJudge::create(subject, states.pieces(), 0, options.check_file_system);
+  if (!judge) return tl::unexpected(judge.error());
+  const auto* state = states.state_without(rejection.stamp, rejection.lost);
   if (state == nullptr)
     return tl::unexpected(Error{ErrorCode::kIo, 0, "a rejected disk state is no state", ""});
-  if (auto shown = judge->visit(*state, visitor); !shown) return tl::unexpected(shown.error());
-  return best;
+  return judge->visit(*state, visitor);
 }
 
 }  // namespace crashgate::harness

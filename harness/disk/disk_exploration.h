@@ -77,18 +77,22 @@ struct DiskExploration {
 Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subjects,
                                             const DiskExplorationOptions& options);
 
-/// What is to be done with a minimal state: its disk before recovery, and its directory after (not
-/// called where the file system does not recover). Each may be null.
+/// A rejection in which nothing that is lost can be kept: each lost piece, put back, gives a state
+/// that is accepted or rejected for another cause; as far as 200 tries lead. For a job process: it
+/// enters a mount namespace.
+Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
+                                         const DiskExplorationOptions& options);
+
+/// What a state is shown to: its disk before recovery, and its directory after (not called where
+/// the file system does not recover). Each may be null.
 struct DiskStateVisitor {
   std::function<Result<void>(const DiskImage& image)> crashed;
   std::function<Result<void>(const std::string& directory)> recovered;
 };
 
-/// A rejection in which nothing that is lost can be kept: each lost piece, put back, gives a state
-/// that is accepted or rejected for another cause; as far as 200 tries lead. For a job process: it
-/// enters a mount namespace. Then shows the state to the visitor.
-Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
-                                         const DiskExplorationOptions& options,
-                                         const DiskStateVisitor& visitor);
+/// Makes the rejected state once more. For a job process, likewise.
+Result<void> show_disk_state(const DiskSubject& subject, const DiskRejection& rejection,
+                             const DiskExplorationOptions& options,
+                             const DiskStateVisitor& visitor);
 
 }  // namespace crashgate::harness

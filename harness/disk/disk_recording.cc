@@ -82,8 +82,9 @@ Result<DiskRecording> record_on_disk(const FileSystemChoice& choice, NeighbourKi
   if (!blocks) return failed("recorded disk", blocks.error());  // why a workload failed, then
   if (!trace) return tl::unexpected(trace.error());
   if (!written_back) return tl::unexpected(error_from_errno(sync_errno, "syncfs", "the disk"));
-  return DiskRecording{choice,      neighbour_kind,   std::move(*base), std::move(*blocks),
-                       first_stamp, std::move(*trace)};
+  return DiskRecording{choice,           neighbour_kind,     workload.directory,
+                       std::move(*base), std::move(*blocks), first_stamp,
+                       std::move(*trace)};
 }
 
 Result<std::optional<DiskRecording>> record_on_disk_apart(const FileSystemChoice& choice,
@@ -115,7 +116,7 @@ Result<std::optional<DiskRecording>> record_on_disk_apart(const FileSystemChoice
     return tl::unexpected(Error{static_cast<ErrorCode>(answer.at("code").get<int>()),
                                 answer.at("errno"), answer.at("operation"), answer.at("path")});
   }
-  return read_recording(choice, neighbour, files->path());
+  return read_recording(choice, neighbour, workload.directory, files->path());
 }
 
 }  // namespace crashgate::harness

@@ -29,6 +29,7 @@ inline constexpr char kWorkDirectory[] = "work";
 struct DiskRecording {
   FileSystemChoice choice;
   NeighbourKind neighbour = NeighbourKind::kNone;
+  std::string directory;           // where the work directory stood; absolute
   DiskImage base;                  // before the workload, unmounted; what the setup left is on it
   faultinject::BlockTrace blocks;  // from the mount on
   std::uint64_t first_stamp = 0;   // of the workload

@@ -18,7 +18,8 @@ namespace {
 // ext4: without nodiscard, or with lazy initialization, a thread of the kernel would write inode
 // tables and the journal while the workload runs. xfs refuses to mount a second disk of one
 // identity but for nouuid; btrfs takes it as a copy (temp_fsid, Linux 6.7), but its mkfs refuses an
-// identity that any disk of the machine has.
+// identity that any disk of the machine has. The superblock of btrfs is one block with one
+// checksum, and mount reads one copy of it: torn, it does not mount.
 constexpr std::array<FileSystem, 3> kFileSystems = {{
     {.name = "ext4",
      .make_command = "mkfs.ext4 -q -F -U 6f1d2c3b-5a49-4e8d-9c7b-c0a5e9a7e001 -E "
@@ -36,7 +37,8 @@ constexpr std::array<FileSystem, 3> kFileSystems = {{
      .make_command = "mkfs.btrfs -q -f -K",
      .mount_options = "",
      .check_command = "btrfs check --readonly",
-     .package = "btrfs-progs"},
+     .package = "btrfs-progs",
+     .needs_whole_blocks = true},
 }};
 
 /// How lines begin that these programs print of a sound file system, too.
@@ -90,6 +92,11 @@ std::span<const FileSystem> file_systems() {
 const FileSystem* find_file_system(std::string_view name) {
   const auto* const found = std::ranges::find(kFileSystems, name, &FileSystem::name);
   return found == kFileSystems.end() ? nullptr : found;
+}
+
+Basis basis_on(const FileSystem& file_system, Basis basis) {
+  if (file_system.needs_whole_blocks) basis.tears = 0;
+  return basis;
 }
 
 const PersistenceModel& model_of(const FileSystem& file_system) {

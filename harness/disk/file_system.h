@@ -15,17 +15,21 @@
 namespace crashgate::harness {
 
 struct FileSystem {
-  std::string_view name;           // as in --disk, and of its persistence model
-  std::string_view make_command;   // words; the image's path follows. Identities are fixed, as far
-                                   // as the program lets us: new each time are times, xfs's inode
-                                   // generations, and the identities of btrfs
-  std::string_view mount_options;  // beside those of the user
-  std::string_view check_command;  // words; changes nothing; the device's path follows
-  std::string_view package;        // of Debian, that has these programs
+  std::string_view name;            // as in --disk, and of its persistence model
+  std::string_view make_command;    // words; the image's path follows. Identities are fixed, as far
+                                    // as the program lets us: new each time are times, xfs's inode
+                                    // generations, and the identities of btrfs
+  std::string_view mount_options;   // beside those of the user
+  std::string_view check_command;   // words; changes nothing; the device's path follows
+  std::string_view package;         // of Debian, that has these programs
+  bool needs_whole_blocks = false;  // of a disk: a block of 4096 bytes that is torn may be its end
 };
 
 std::span<const FileSystem> file_systems();  // ext4, xfs, btrfs
 const FileSystem* find_file_system(std::string_view name);
+/// How the writes of a disk are cut: `basis`, without tears where the file system is not made for
+/// them.
+Basis basis_on(const FileSystem& file_system, Basis basis);
 const PersistenceModel& model_of(const FileSystem& file_system);
 /// Its programs are not installed, or the kernel does not know it: one line. Empty: usable.
 std::string why_no_file_system(const FileSystem& file_system);

@@ -56,6 +56,7 @@ Result<void> write_recording(const DiskRecording& recording, const std::string& 
 }
 
 Result<DiskRecording> read_recording(const FileSystemChoice& choice, NeighbourKind neighbour,
+                                     const std::string& work_directory,
                                      const std::string& directory) {
   auto base = DiskImage::load(directory + kBase);
   if (!base) return tl::unexpected(base.error());
@@ -72,8 +73,9 @@ Result<DiskRecording> read_recording(const FileSystemChoice& choice, NeighbourKi
   get(file, blocks.requests.data(), blocks.requests.size());
   get(file, blocks.bytes.data(), blocks.bytes.size());
   if (!file) return failed("read", directory + kBlocks);
-  return DiskRecording{choice,  neighbour,        std::move(*base), std::move(blocks),
-                       head[3], std::move(*trace)};
+  return DiskRecording{choice,           neighbour,         work_directory,
+                       std::move(*base), std::move(blocks), head[3],
+                       std::move(*trace)};
 }
 
 }  // namespace crashgate::harness

@@ -12,8 +12,9 @@ namespace crashgate::harness {
 /// Into `directory`, which is there and empty.
 Result<void> write_recording(const DiskRecording& recording, const std::string& directory);
 
-/// `choice` and `neighbour`: those of the recording, which the caller knows.
+/// `choice`, `neighbour` and `work_directory`: those of the recording, which the caller knows.
 Result<DiskRecording> read_recording(const FileSystemChoice& choice, NeighbourKind neighbour,
+                                     const std::string& work_directory,
                                      const std::string& directory);
 
 }  // namespace crashgate::harness

@@ -40,7 +40,7 @@ class RecoveredDisk {
   /// As check_file_system; not while it is mounted.
   Result<std::string> check() const;
 
-  const std::string& directory() const { return recording_->trace.directory; }
+  const std::string& directory() const { return recording_->directory; }
   bool is_mounted() const { return mount_.has_value(); }
 
  private:

@@ -9,6 +9,8 @@
 
 #include "harness/engine/exploration.h"
 #include "harness/engine/store_crash.h"
+#include "harness/engine/store_disk.h"
+#include "harness/plan/scratch_directory.h"
 
 namespace crashgate::harness {
 
@@ -26,6 +28,16 @@ struct StoreCrashResult {
   CrashExploration exploration;
 };
 
+/// What the disk engine explored, likewise.
+struct StoreDiskResult {
+  ScratchDirectory scratch;  // where the recordings had their directory
+  std::vector<StoreDiskRecording> recordings;
+  DiskExplorationOptions options;
+  DiskExploration exploration;
+};
+/// `result` must outlive them.
+std::vector<DiskSubject> subjects_of(const StoreEntry& store, const StoreDiskResult& result);
+
 struct EngineResult {
   std::string_view name;
   std::string skipped;      // why this machine cannot run it; empty: it ran
@@ -36,6 +48,7 @@ struct EngineResult {
   double seconds = 0;
   Exploration exploration;
   std::shared_ptr<StoreCrashResult> crash;  // of the power engine only
+  std::shared_ptr<StoreDiskResult> disk;    // of the disk engine only
 };
 
 struct Engine {
@@ -52,6 +65,7 @@ Result<EngineResult> run_kill_engine(const StoreEntry& store, const EngineOption
 Result<EngineResult> run_fault_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_disk_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_contended_engine(const StoreEntry& store, const EngineOptions& options);
 
 }  // namespace crashgate::harness

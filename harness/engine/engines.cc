@@ -7,23 +7,27 @@ constexpr Engine kEngines[] = {
     {"kill",
      "kills one process before, in the middle of and after every storage call, and its recovery "
      "likewise",
-     0.12, false, run_kill_engine},
+     0.1, false, run_kill_engine},
     {"power",
      "cuts the power at every moment of recorded runs, in every way that a persistence model "
      "allows",
-     0.25, true, run_power_engine},
+     0.2, true, run_power_engine},
+    {"disk",
+     "cuts the power of recorded disks of ext4, xfs and btrfs, and looks at what the file systems "
+     "recover",
+     0.2, true, run_disk_engine},
     {"fault",
      "makes every storage call fail with every errno that it may return, or transfer less than "
      "asked",
-     0.15, false, run_fault_engine},
+     0.12, false, run_fault_engine},
     {"interleave",
      "lets a second process run at every storage call of a first, which then goes on, fails or "
      "dies",
-     0.33, false, run_interleave_engine},
+     0.26, false, run_interleave_engine},
     {"contended",
      "generated workers on shared keys, killed and disturbed at seeded calls while the others go "
      "on",
-     0.15, false, run_contended_engine},
+     0.12, false, run_contended_engine},
 };
 
 }  // namespace

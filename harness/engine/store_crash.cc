@@ -37,32 +37,23 @@ std::vector<std::uint32_t> returned_operations(std::string_view told, std::size_
 }
 
 struct StoreJudge {
-  const StoreRecording* recording;
-  std::string told;
   std::string directory;
   Materializer materializer;
-  CrashSurvivor survivor;
+  StoreOracle oracle;
 
   ~StoreJudge() { (void)remove_tree(directory); }
 
   Result<Judgement> judge(const CrashState& state) {
     if (auto made = materializer.make(*state.tree); !made) return tl::unexpected(made.error());
-    auto history = survivor.look(
-        returned_operations(std::string_view(told).substr(0, state.acknowledgement_end),
-                            recording->history.plan.workers.size()));
+    auto judgement = oracle.judge(state.acknowledgement_end);
     materializer.verify_before_next();
-    if (!history) return tl::unexpected(history.error());
-    auto violations = harness::judge(*history);
-    if (violations.empty()) return Judgement{};
-    auto& first = violations.front();
-    return Judgement{false, first.kind, std::move(first.message), std::move(first.cause), ""};
+    return judgement;
   }
 };
 
 }  // namespace
 
-Result<StoreRecording> record_plan(const StoreEntry& store, const Plan& plan,
-                                   const std::string& directory) {
+Result<faultinject::RecordingSession*> recording_session() {
   constexpr std::uint64_t kLogCapacity = std::uint64_t{1} << 30;  // taken as it is used
   static thread_local std::optional<faultinject::RecordingSession> session;
   if (!session) {
@@ -70,13 +61,37 @@ Result<StoreRecording> record_plan(const StoreEntry& store, const Plan& plan,
     if (!created) return failed("recording", created.error());
     session.emplace(std::move(*created));
   }
+  return &*session;
+}
+
+Result<StoreOracle> StoreOracle::create(const StoreEntry& store, const History& history,
+                                        std::string told, const std::string& root) {
+  auto survivor = CrashSurvivor::create(store, history, root);
+  if (!survivor) return tl::unexpected(survivor.error());
+  return StoreOracle(history, std::move(told), std::move(*survivor));
+}
+
+Result<Judgement> StoreOracle::judge(std::size_t acknowledgement_end) {
+  auto history = survivor_.look(returned_operations(
+      std::string_view(told_).substr(0, acknowledgement_end), history_->plan.workers.size()));
+  if (!history) return tl::unexpected(history.error());
+  auto violations = harness::judge(*history);
+  if (violations.empty()) return Judgement{};
+  auto& first = violations.front();
+  return Judgement{false, first.kind, std::move(first.message), std::move(first.cause), ""};
+}
+
+Result<StoreRecording> record_plan(const StoreEntry& store, const Plan& plan,
+                                   const std::string& directory) {
+  const auto session = recording_session();
+  if (!session) return tl::unexpected(session.error());
   auto runner = Runner::create(store, directory);
   if (!runner) return tl::unexpected(runner.error());
   tl::expected<faultinject::Trace, faultinject::TraceError> trace;
   RunOptions options;
-  options.session = &*session;
+  options.session = *session;
   options.survivors = false;
-  options.at_crash = [&](const std::string&) { trace = session->collect(); };
+  options.at_crash = [&](const std::string&) { trace = (*session)->collect(); };
   auto history = runner->run(plan, options);
   if (!history) return tl::unexpected(history.error());
   if (!trace) return failed("recording", trace.error());
@@ -89,18 +104,18 @@ Result<StateJudge> make_store_judge(const StoreEntry& store, const StoreRecordin
     return tl::unexpected(error_from_errno(errno, "mkdir", directory));
   auto materializer = Materializer::create(directory);
   if (!materializer) return tl::unexpected(materializer.error());
-  auto survivor = CrashSurvivor::create(store, recording.history, directory);
-  if (!survivor) return tl::unexpected(survivor.error());
-  std::shared_ptr<StoreJudge> judge(new StoreJudge{&recording, acknowledgements(recording.trace),
-                                                   directory, std::move(*materializer),
-                                                   std::move(*survivor)});
+  auto oracle =
+      StoreOracle::create(store, recording.history, acknowledgements(recording.trace), directory);
+  if (!oracle) return tl::unexpected(oracle.error());
+  std::shared_ptr<StoreJudge> judge(
+      new StoreJudge{directory, std::move(*materializer), std::move(*oracle)});
   return StateJudge([judge](const CrashState& state) { return judge->judge(state); });
 }
 
-nlohmann::json to_json(const StoreEntry& store, const StoreRecording& recording) {
+nlohmann::json to_json(const StoreEntry& store, const History& history) {
   return {{"store", store.name},
-          {"plan", to_json(recording.history.plan)},
-          {"processes", to_json(recording.history.processes)}};
+          {"plan", to_json(history.plan)},
+          {"processes", to_json(history.processes)}};
 }
 
 Result<History> history_from_json(const nlohmann::json& json) {

@@ -5,7 +5,9 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "faultinject/recording_session.h"
 #include "harness/crash_state/crash_exploration.h"
+#include "harness/plan/crash_survivor.h"
 #include "harness/plan/history.h"
 #include "harness/store_under_test.h"
 
@@ -26,8 +28,29 @@ Result<StoreRecording> record_plan(const StoreEntry& store, const Plan& plan,
 Result<StateJudge> make_store_judge(const StoreEntry& store, const StoreRecording& recording,
                                     const std::string& directory);
 
+/// The session that this thread's recordings use, made at the first call.
+Result<faultinject::RecordingSession*> recording_session();
+
+/// Lets survivors look at a store's directory, and asks the oracle.
+class StoreOracle {
+ public:
+  /// `history` must outlive it. `told`: all acknowledgements. `root`: the store's directory.
+  static Result<StoreOracle> create(const StoreEntry& store, const History& history,
+                                    std::string told, const std::string& root);
+  /// `acknowledgement_end`: of what had been told.
+  Result<Judgement> judge(std::size_t acknowledgement_end);
+
+ private:
+  StoreOracle(const History& history, std::string told, CrashSurvivor survivor)
+      : history_(&history), told_(std::move(told)), survivor_(std::move(survivor)) {}
+
+  const History* history_;
+  std::string told_;
+  CrashSurvivor survivor_;
+};
+
 /// The judge of a saved case: the store's name, the plan, and what the workers were told.
-nlohmann::json to_json(const StoreEntry& store, const StoreRecording& recording);
+nlohmann::json to_json(const StoreEntry& store, const History& history);
 /// Without trace. Throws nlohmann::json::exception where `json` is something else.
 Result<History> history_from_json(const nlohmann::json& json);
 

@@ -233,22 +233,26 @@ struct Runner::State {
   }
 
   // The setup in a process of its own, and then the recording.
-  Result<void> begin_recording(faultinject::RecordingSession& session, const std::string& root,
+  Result<void> begin_recording(const RunOptions& options, const std::string& root,
                                Clock::time_point deadline, History& history) {
     const auto child = start({store, &history, shared, root, 0}, *child_signal, run_setup);
     if (!child) return tl::unexpected(child.error());
     reap({*child}, 0, false, deadline, history);
-    if (auto begun = session.begin(root); !begun)
+    if (options.before_recording) options.before_recording(root);
+    if (auto begun = options.session->begin(root); !begun)
       return tl::unexpected(Error{ErrorCode::kIo, 0, "record", begun.error().message});
     return {};
   }
 
   Result<void> run_workers(const std::string& root, Clock::time_point deadline,
-                           faultinject::RecordingLog* log, History& history) {
+                           const RunOptions& options, History& history) {
+    auto* log = options.session != nullptr ? &options.session->log() : nullptr;
     start_turns(history.plan);
     std::vector<pid_t> children;
     for (std::uint32_t process = 0; process < history.plan.workers.size(); ++process) {
-      const auto child = start({store, &history, shared, root, process, log}, *child_signal);
+      const auto child = start(
+          {store, &history, shared, root, process, log, options.disk_stamp, options.after_record},
+          *child_signal);
       if (!child) {
         for (const pid_t started : children) ::kill(started, SIGKILL);
         reap(std::move(children), 0, true, deadline, history);
@@ -357,13 +361,11 @@ Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   }
 
   const auto deadline = Clock::now() + options.timeout;
-  faultinject::RecordingLog* log = nullptr;
   if (options.session != nullptr) {
-    if (auto begun = state.begin_recording(*options.session, root, deadline, history); !begun)
+    if (auto begun = state.begin_recording(options, root, deadline, history); !begun)
       return tl::unexpected(begun.error());
-    log = &options.session->log();
   }
-  if (auto ran = state.run_workers(root, deadline, log, history); !ran)
+  if (auto ran = state.run_workers(root, deadline, options, history); !ran)
     return tl::unexpected(ran.error());
   if (options.hash_crash_tree) history.crash_tree_hash = hash_tree(root, history.keys);
   if (options.at_crash) options.at_crash(root);

@@ -31,6 +31,10 @@ struct RunOptions {
       {};  // called when the workers have ended, before survivors; again where the run is repeated
   faultinject::RecordingSession* session = nullptr;  // begun once the setup is done; null: none
   bool survivors = true;
+  // With a session, on a recorded disk:
+  std::function<void(const std::string& root)> before_recording = {};  // once the setup is done
+  const std::atomic<std::uint64_t>* disk_stamp = nullptr;              // as for start_recording
+  faultinject::AfterRecord after_record = {};                          // likewise
 };
 
 class Runner {

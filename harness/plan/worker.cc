@@ -129,7 +129,8 @@ struct Process {
     noted.outcome = Outcome::kPending;
     noted.first_record = static_cast<std::uint32_t>(shared.page.record_count.load());
     noted.begin = ++shared.stamp;
-    if (context.log != nullptr) faultinject::start_recording(*context.log);
+    if (context.log != nullptr)
+      faultinject::start_recording(*context.log, context.disk_stamp, context.after_record);
     faultinject::arm(rules, &shared.page, context.process, with_turns);
     auto answer = body();
     faultinject::disarm();

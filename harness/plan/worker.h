@@ -18,6 +18,8 @@ struct WorkerContext {
   std::string root;
   std::uint32_t process = 0;                 // workers from 0, then survivors
   faultinject::RecordingLog* log = nullptr;  // where a worker's operations are recorded; null: not
+  const std::atomic<std::uint64_t>* disk_stamp = nullptr;  // as for start_recording
+  faultinject::AfterRecord after_record = {};              // likewise
 };
 
 /// Does the plan's setup in the calling process, which is forked for it, as process 0: where it is

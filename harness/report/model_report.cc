@@ -10,7 +10,7 @@ namespace crashgate::harness {
 
 std::string model_line(std::string_view name, const ModelCount& count) {
   return fmt::format(
-      "    {:<6}{:>9} crash points {:>9} states {:>8.1f} s  {}{}\n", name,
+      "    {:<11}{:>6} crash points {:>9} states {:>8.1f} s  {}{}\n", name,
       with_separators(count.crash_points), with_separators(count.states), count.seconds,
       count.exhaustive ? "exhaustive" : "sampled",
       count.seconds_to_first_rejection < 0

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "harness/report/disk_rows.h"
 #include "harness/report/model_report.h"
 #include "harness/version.h"
 
@@ -12,14 +13,24 @@ namespace {
 
 Tally sum(const VerifyReport& report) {
   Tally total;
-  for (const auto& engine : report.engines) total.add(engine.exploration.tally);
+  for (const auto& engine : report.engines) {
+    if (!engine.disk && !engine.crash) total.add(engine.exploration.tally);
+  }
   return total;
+}
+
+std::vector<DiskRow> disk_rows(const EngineResult& engine) {
+  std::vector<DiskRow> rows;
+  const auto& disk = *engine.disk;
+  for (std::size_t i = 0; i < disk.exploration.counts.size(); ++i)
+    add_to_rows(rows, *disk.recordings[i].disk.choice.file_system, disk.exploration.counts[i]);
+  return rows;
 }
 
 std::string how_much(const EngineResult& engine) {
   if (!engine.skipped.empty()) return "skipped: " + engine.skipped;
   if (engine.exhaustive) return "exhaustive: " + engine.basis;
-  if (engine.units == 0 || engine.crash) return "sampled: " + engine.basis;
+  if (engine.units == 0 || engine.crash || engine.disk) return "sampled: " + engine.basis;
   return fmt::format("{} of {} cases within the budget: {}",
                      with_separators(engine.exploration.units_done), with_separators(engine.units),
                      engine.basis);
@@ -73,6 +84,14 @@ std::string to_text(const VerifyReport& report) {
   std::string text;
   for (const auto& engine : report.engines) {
     const auto& tally = engine.exploration.tally;
+    if (engine.disk) {
+      text += fmt::format("  {:<11}{:>8} disk states {:>21.1f} s  {}\n", engine.name,
+                          with_separators(engine.exploration.tally.runs), engine.seconds,
+                          how_much(engine));
+      for (const auto& row : disk_rows(engine)) text += model_line(row.name, row.count);
+      if (!engine.left_out.empty()) text += fmt::format("    left out: {}\n", engine.left_out);
+      continue;
+    }
     if (engine.crash) {
       text += fmt::format("  {:<11}{:>8} crash states {:>20.1f} s  {}\n", engine.name,
                           with_separators(engine.crash->exploration.states), engine.seconds,
@@ -113,6 +132,9 @@ nlohmann::json to_json(const VerifyReport& report) {
   json["models"] = nlohmann::json::array();
   if (auto model = kill_model(report); !model.is_null()) json["models"].push_back(std::move(model));
   for (const auto& engine : report.engines) {
+    if (engine.disk) {
+      for (const auto& row : disk_rows(engine)) json["models"].push_back(to_json(row));
+    }
     if (!engine.crash) continue;
     for (const auto& [name, count] : engine.crash->exploration.models)
       json["models"].push_back(model_json(name, count));

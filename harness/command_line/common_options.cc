@@ -1,0 +1,132 @@
+#include "harness/command_line/common_options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include "harness/disk/file_system.h"
+#include "harness/engine/engine.h"
+
+namespace crashgate::harness {
+namespace {
+
+std::vector<const PersistenceModel*> parse_models(const std::vector<std::string>& names) {
+  std::vector<const PersistenceModel*> chosen;
+  for (const auto& name : names) {
+    const auto* model = find_model(name);
+    if (model == nullptr)
+      throw CLI::ValidationError("--model", "no such model: " + name + " (crashgate models)");
+    chosen.push_back(model);
+  }
+  return chosen;
+}
+
+std::vector<const PersistenceModel*> all_models() {
+  std::vector<const PersistenceModel*> all;
+  for (const auto& model : models()) all.push_back(&model);
+  return all;
+}
+
+void expect_engines(const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
+      throw CLI::ValidationError("--require", "no engine is called " + name);
+  }
+}
+
+// Of a model, or of what a real file system recovers: "disk:ext4".
+void expect_report_names(const std::vector<std::string>& names) {
+  constexpr std::string_view kDisk = "disk:";
+  for (const auto& name : names) {
+    const bool known = name.starts_with(kDisk)
+                           ? find_file_system(name.substr(kDisk.size())) != nullptr
+                           : find_model(name) != nullptr;
+    if (!known)
+      throw CLI::ValidationError("--fail-on", "no such model: " + name + " (crashgate models)");
+  }
+}
+
+}  // namespace
+
+Budget parse_budget(const std::string& text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  struct Unit {
+    std::string_view name;
+    double seconds;
+  };
+  constexpr Unit kUnits[] = {{"s", 1}, {"m", 60}, {"h", 3600}};
+  const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
+  const bool known = unit == "states" || found != std::end(kUnits);
+  if (error != std::errc() || number == 0 || number > 1'000'000'000 || !known)
+    throw CLI::ValidationError("--budget", "not a budget (60s, 10m, 1h, 20000states): " + text);
+  if (unit == "states") return {.states = number};
+  return {.seconds = static_cast<double>(number) * found->seconds};
+}
+
+void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
+  jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  verb.add_option("--seed", seed, "seed of what is generated")->capture_default_str();
+  verb.add_option(
+      "--budget", budget,
+      "time or number of states: 60s, 10m, 20000states (default " + default_budget + ")");
+  verb.add_option("--jobs", jobs, "processes that explore at once")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  verb.add_option("--out", out, "directory where cases go")->capture_default_str();
+  verb.add_option("--json", json_path,
+                  "write the report as JSON to this file (-: standard output)");
+  verb.add_flag("--quiet", quiet, "say nothing unless something is wrong");
+  verb.add_option("--model", models, "persistence models to try (default all; crashgate models)")
+      ->delimiter(',');
+  verb.add_option("--fail-on", fail_on,
+                  "models whose violations make the run fail, disk:ext4 and the like included; "
+                  "others are reported (default all)")
+      ->delimiter(',');
+  verb.add_option("--require", required_engines,
+                  "engines whose skipping makes the run inconclusive")
+      ->delimiter(',');
+}
+
+void CommonOptions::take(const std::string& command, VerifyOptions& options) const {
+  options.seed = seed;
+  options.jobs = jobs;
+  options.out = out;
+  options.json_path = json_path;
+  options.quiet = quiet;
+  options.command = command;
+  options.models = models.empty() ? all_models() : parse_models(models);
+  expect_report_names(fail_on);
+  options.fail_on = fail_on;
+  expect_engines(required_engines);
+  options.required_engines = required_engines;
+  if (!budget) return;
+  const auto parsed = parse_budget(*budget);
+  options.budget_given = true;
+  options.budget_seconds = parsed.seconds;
+  options.run_limit = parsed.states;
+}
+
+void CommonOptions::take(const std::string& command, CheckCommand& checking) const {
+  auto& options = checking.check;
+  checking.json_path = json_path;
+  checking.quiet = quiet;
+  options.seed = seed;
+  options.jobs = jobs;
+  options.out = out;
+  options.command = command;
+  options.models = models.empty() ? all_models() : parse_models(models);
+  expect_report_names(fail_on);
+  options.fail_on = fail_on;
+  expect_engines(required_engines);
+  options.required_engines = required_engines;
+  if (!budget) return;
+  const auto parsed = parse_budget(*budget);
+  options.budget_seconds = parsed.seconds;
+  options.state_limit = parsed.states;
+}
+
+}  // namespace crashgate::harness

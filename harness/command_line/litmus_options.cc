@@ -1,0 +1,44 @@
+#include "harness/command_line/litmus_options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "harness/command_line/common_options.h"
+
+namespace crashgate::harness {
+
+void LitmusWords::add_to(CLI::App& verb) {
+  command_.jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  verb.add_option("--fs", command_.file_systems, "file systems (default ext4,xfs,btrfs)")
+      ->delimiter(',');
+  verb.add_option("--mkfs-options", command_.make_options, "words for mkfs");
+  verb.add_option("--mount-options", command_.mount_options,
+                  "what differs from the model is then reported, and no failure");
+  verb.add_option("--program", command_.programs, "programs whose names contain this")
+      ->delimiter(',');
+  verb.add_option("--random", command_.random, "generated programs beside the table");
+  verb.add_flag("--long", command_.is_long,
+                "with pauses, idle seconds at the end, and processes that fsync or syncfs all "
+                "the time, instead of what needs no clock; takes minutes a program");
+  verb.add_option("--states", command_.states_of_a_recording,
+                  "disk states of one recording at most (default 400)");
+  verb.add_option("--seed", command_.seed, "seed of what is generated and sampled")
+      ->capture_default_str();
+  verb.add_option("--budget", budget_, "time: 60s, 10m (default none)");
+  verb.add_option("--jobs", command_.jobs, "recordings at once")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  verb.add_option("--json", command_.json_path,
+                  "write the report as JSON to this file (-: standard output)");
+  verb.add_flag("--quiet", command_.quiet, "say nothing unless something is wrong");
+}
+
+LitmusCommand LitmusWords::take(const std::string& words) const {
+  auto taken = command_;
+  taken.command = words;
+  if (budget_) taken.budget_seconds = parse_budget(*budget_).seconds;
+  return taken;
+}
+
+}  // namespace crashgate::harness
