@@ -1,100 +1,26 @@
 // The command line: words into options. What the verbs do is in their own files.
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <exception>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "harness/command_line/check_command.h"
+#include "harness/command_line/check_options.h"
+#include "harness/command_line/common_options.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/replay_command.h"
 #include "harness/command_line/shim_command.h"
 #include "harness/command_line/verify_command.h"
-#include "harness/crash_state/persistence_model.h"
 #include "harness/store_under_test.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
 namespace {
-
-struct Budget {
-  double seconds = 0;  // 0: none
-  std::uint64_t states = 0;
-};
-
-// "60s", "10m", "1h" or "20000states" (runs, for verify).
-Budget parse_budget(const std::string& text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  struct Unit {
-    std::string_view name;
-    double seconds;
-  };
-  constexpr Unit kUnits[] = {{"s", 1}, {"m", 60}, {"h", 3600}};
-  const auto* found = std::ranges::find(kUnits, unit, &Unit::name);
-  const bool known = unit == "states" || found != std::end(kUnits);
-  if (error != std::errc() || number == 0 || number > 1'000'000'000 || !known)
-    throw CLI::ValidationError("--budget", "not a budget (60s, 10m, 1h, 20000states): " + text);
-  if (unit == "states") return {.states = number};
-  return {.seconds = static_cast<double>(number) * found->seconds};
-}
-
-std::vector<const PersistenceModel*> parse_models(const std::vector<std::string>& names) {
-  std::vector<const PersistenceModel*> chosen;
-  for (const auto& name : names) {
-    const auto* model = find_model(name);
-    if (model == nullptr)
-      throw CLI::ValidationError("--model", "no such model: " + name + " (crashgate models)");
-    chosen.push_back(model);
-  }
-  return chosen;
-}
-
-std::vector<const PersistenceModel*> all_models() {
-  std::vector<const PersistenceModel*> all;
-  for (const auto& model : models()) all.push_back(&model);
-  return all;
-}
-
-// What the verbs that explore have in common.
-struct CommonOptions {
-  std::uint64_t seed = 1;
-  std::optional<std::string> budget;
-  unsigned jobs = 1;
-  std::string out = ".crashgate";
-  std::string json_path;
-  bool quiet = false;
-  std::vector<std::string> models;
-  std::vector<std::string> fail_on;
-
-  void add_to(CLI::App& verb, const std::string& default_budget) {
-    jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-    verb.add_option("--seed", seed, "seed of what is generated")->capture_default_str();
-    verb.add_option(
-        "--budget", budget,
-        "time or number of states: 60s, 10m, 20000states (default " + default_budget + ")");
-    verb.add_option("--jobs", jobs, "processes that explore at once")
-        ->check(CLI::Range(1, 256))
-        ->capture_default_str();
-    verb.add_option("--out", out, "directory where cases go")->capture_default_str();
-    verb.add_option("--json", json_path,
-                    "write the report as JSON to this file (-: standard output)");
-    verb.add_flag("--quiet", quiet, "say nothing unless something is wrong");
-    verb.add_option("--model", models, "persistence models to try (default all; crashgate models)")
-        ->delimiter(',');
-    verb.add_option("--fail-on", fail_on,
-                    "models whose violations make the run fail; others are reported (default all)")
-        ->delimiter(',');
-  }
-};
 
 void take(const CommonOptions& common, const std::string& command, VerifyOptions& options) {
   options.seed = common.seed;
@@ -103,29 +29,13 @@ void take(const CommonOptions& common, const std::string& command, VerifyOptions
   options.json_path = common.json_path;
   options.quiet = common.quiet;
   options.command = command;
-  options.models = common.models.empty() ? all_models() : parse_models(common.models);
-  options.fail_on = common.fail_on.empty() ? all_models() : parse_models(common.fail_on);
-  if (!common.budget) return;
-  const auto budget = parse_budget(*common.budget);
+  options.models = common.models();
+  options.fail_on = common.fail_on();
+  const auto budget = common.budget();
+  if (!budget) return;
   options.budget_given = true;
-  options.budget_seconds = budget.seconds;
-  options.run_limit = budget.states;
-}
-
-void take(const CommonOptions& common, const std::string& command, CheckCommand& checking) {
-  auto& options = checking.check;
-  checking.json_path = common.json_path;
-  checking.quiet = common.quiet;
-  options.seed = common.seed;
-  options.jobs = common.jobs;
-  options.out = common.out;
-  options.command = command;
-  options.models = common.models.empty() ? all_models() : parse_models(common.models);
-  options.fail_on = common.fail_on.empty() ? all_models() : parse_models(common.fail_on);
-  if (!common.budget) return;
-  const auto budget = parse_budget(*common.budget);
-  options.budget_seconds = budget.seconds;
-  options.state_limit = budget.states;
+  options.budget_seconds = budget->seconds;
+  options.run_limit = budget->states;
 }
 
 int run(int argc, char** argv) {
@@ -156,47 +66,7 @@ int run(int argc, char** argv) {
       ->delimiter(',');
   verify_common.add_to(*verify_app, "45s");
 
-  CheckCommand checking;
-  CommonOptions check_common;
-  double checker_timeout = 10;
-  std::string checker_loop;
-  auto* check_app =
-      app.add_subcommand("check", "cut the power of any program, and ask a checker what is left");
-  check_app
-      ->add_option("--workload", checking.check.workload,
-                   "command to record, in an empty directory (CRASHGATE_DIR)")
-      ->required();
-  auto* checker = check_app->add_option(
-      "--checker", checking.check.checker.command,
-      "command that judges a crash state: its directory is CRASHGATE_DIR, CRASHGATE_STDOUT names "
-      "what had been printed; exit status 0 accepts");
-  check_app
-      ->add_option("--checker-loop", checker_loop,
-                   "command that judges many states: reads lines `DIRECTORY<tab>STDOUT_FILE`, "
-                   "answers each with `ok` or a reason")
-      ->excludes(checker);
-  check_app
-      ->add_option("--checker-timeout", checker_timeout,
-                   "seconds; a checker that hangs is a finding")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->capture_default_str();
-  check_app->add_option("--setup", checking.check.setup,
-                        "command to run first; what it leaves counts as durable");
-  check_app->add_option("--ignore", checking.check.ignored,
-                        "files declared disposable: a pattern of their paths");
-  check_app->add_flag("--tty", checking.check.terminal, "give the workload a terminal");
-  check_app->add_flag("--stacks", checking.check.stacks, "record where each call comes from");
-  check_app
-      ->add_option("--blocks", checking.check.basis.blocks,
-                   "runs of blocks that a write is cut into")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
-  check_app
-      ->add_option("--tears", checking.check.basis.tears,
-                   "sector boundaries at which a block tears")
-      ->check(CLI::Range(0, 7))
-      ->capture_default_str();
-  check_common.add_to(*check_app, "60s");
+  CheckWords check_words(app);
 
   auto* models_app = app.add_subcommand("models", "list the persistence models");
 
@@ -206,22 +76,13 @@ int run(int argc, char** argv) {
   replay_app->add_option("case", case_path, "the case's directory")->required();
   replay_app->add_flag("--quiet", quiet, "only the exit status");
 
+  CheckCommand checking;
   std::string command;
   for (const auto& word : words) command += (command.empty() ? "" : " ") + word;
   try {
     app.parse(argc, argv);
     if (verify_app->parsed()) take(verify_common, command, options);
-    if (check_app->parsed()) {
-      if (checking.check.checker.command.empty() && checker_loop.empty())
-        throw CLI::RequiredError("--checker");
-      if (!checker_loop.empty()) {
-        checking.check.checker.command = checker_loop;
-        checking.check.checker.loop = true;
-      }
-      checking.check.checker.timeout =
-          std::chrono::milliseconds(static_cast<std::int64_t>(checker_timeout * 1000));
-      take(check_common, command, checking);
-    }
+    if (check_words.parsed()) checking = check_words.command(command);
   } catch (const CLI::Success& success) {  // --help, --version
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
@@ -235,7 +96,7 @@ int run(int argc, char** argv) {
     return kExitBadInput;
   }
   if (replay_app->parsed()) return replay(case_path, quiet);
-  if (check_app->parsed()) return check(std::move(checking));
+  if (check_words.parsed()) return check(std::move(checking));
   if (models_app->parsed()) return list_models();
   return list ? list_stores() : verify(options);
 }
