@@ -21,6 +21,9 @@ struct RecordOptions {
   int output_copy = -1;                   // gets a copy of standard output as it comes; -1: none
   std::optional<std::chrono::milliseconds> time_limit;  // then all is killed
   bool stacks = false;                                  // of every event (the ptrace recorder only)
+  /// Absolute, there: where the preload recorder keeps its log, in a directory that it removes,
+  /// unless it is killed. Empty: in memory if possible.
+  std::string log_directory;
 };
 
 struct Recording {

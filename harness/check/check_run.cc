@@ -1,10 +1,7 @@
 #include "harness/check/check_run.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,7 +9,6 @@
 #include <cstring>
 #include <set>
 
-#include "faultinject/ptrace_recorder.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
 #include "harness/check/state_checker.h"
@@ -40,31 +36,15 @@ tl::unexpected<Error> bad_input(std::string what, std::string where) {
   return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
 }
 
-std::string describe_end(int exit_status, int signal) {
-  if (signal != 0) return fmt::format("was killed by SIG{}", ::sigabbrev_np(signal));
-  return fmt::format("ended with exit status {}", exit_status);
-}
-
-// What it prints goes to standard error: standard output is the report's.
-Result<void> run_setup(const std::string& command, const std::string& directory) {
-  if (command.empty()) return {};
-  const pid_t pid = ::fork();
-  if (pid < 0) return tl::unexpected(error_from_errno(errno, "fork", ""));
-  if (pid == 0) {
-    ::setenv("CRASHGATE_DIR", directory.c_str(), 1);
-    ::dup2(STDERR_FILENO, STDOUT_FILENO);
-    if (::chdir(directory.c_str()) == 0)
-      ::execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (status != 0)
-    return bad_input("the setup " + describe_end(WEXITSTATUS(status),
-                                                 WIFSIGNALED(status) ? WTERMSIG(status) : 0),
-                     command);
-  return {};
+// "": it ended well. `what`: "the workload".
+std::string what_went_wrong(std::string_view what, int exit_status, int signal, bool timed_out,
+                            std::chrono::milliseconds limit) {
+  if (timed_out)
+    return fmt::format("{} does not end within {:g} s (--workload-timeout)", what,
+                       std::chrono::duration<double>(limit).count());
+  if (signal != 0) return fmt::format("{} was killed by SIG{}", what, ::sigabbrev_np(signal));
+  if (exit_status != 0) return fmt::format("{} ended with exit status {}", what, exit_status);
+  return "";
 }
 
 class CheckRun {
@@ -78,8 +58,8 @@ class CheckRun {
   }
 
   Result<CheckReport> run() {
-    for (const auto step : {&CheckRun::record, &CheckRun::compare_trees, &CheckRun::try_checker,
-                            &CheckRun::explore, &CheckRun::find}) {
+    for (const auto step : {&CheckRun::set_up, &CheckRun::record, &CheckRun::compare_trees,
+                            &CheckRun::try_checker, &CheckRun::explore, &CheckRun::find}) {
       if (auto done = (this->*step)(); !done) return tl::unexpected(done.error());
       report_.interrupted = report_.interrupted || interrupting_signal() != 0;
       if (report_.interrupted) return std::move(report_);
@@ -90,65 +70,54 @@ class CheckRun {
   }
 
  private:
-  void show(std::string_view stage, std::uint64_t states) const {
-    if (options_.progress) options_.progress(stage, states);
+  void show(std::string_view stage, std::uint64_t count, std::string_view unit = "states") const {
+    if (options_.progress) options_.progress(stage, count, unit);
   }
 
-  Result<void> record() {
+  WorkloadOptions commanded(const std::string& command, std::string_view stage) const {
+    return {.command = command,
+            .directory = scratch_.path() + "/work",
+            .scratch = scratch_.path(),
+            .ignored = options_.ignored,
+            .recorder = options_.recorder,
+            .terminal = options_.terminal,
+            .stacks = options_.stacks,
+            .time_limit = options_.workload_timeout,
+            .watch = [this, stage, begun = Clock::now()] {
+              show(stage, static_cast<std::uint64_t>(seconds_since(begun)), "seconds");
+            }};
+  }
+
+  Result<void> set_up() {
     const auto directory = scratch_.path() + "/work";
     if (::mkdir(directory.c_str(), 0700) != 0)
       return tl::unexpected(error_from_errno(errno, "mkdir", directory));
-    if (auto set_up = run_setup(options_.setup, directory); !set_up) return set_up;
-    show("recording", 0);
-    const auto begun = Clock::now();
-    auto recorded = record_in(directory);
-    if (!recorded || interrupting_signal() != 0) return recorded;
-    report_.recording_seconds = seconds_since(begun);
-    if (recording_.signal != 0 || recording_.exit_status != 0)
-      return bad_input("the workload " + describe_end(recording_.exit_status, recording_.signal),
-                       options_.workload);
-    note_recording();
+    if (options_.setup.empty()) return {};
+    auto ended = run_apart(commanded(options_.setup, "setup"));
+    if (!ended) return tl::unexpected(ended.error());
+    if (!*ended) return {};
+    const auto& end = **ended;
+    if (auto wrong = what_went_wrong("the setup", end.exit_status, end.signal, end.timed_out,
+                                     options_.workload_timeout);
+        !wrong.empty())
+      return bad_input(std::move(wrong), options_.setup);
+    for (const auto& command : end.left_behind)
+      report_.notes.push_back("a process outlived the setup, and was killed: " + command);
     return {};
   }
 
-  // By a process of its own: when that is killed, everything that it traces dies with it.
-  Result<void> record_in(const std::string& directory) {
-    const auto trace_path = scratch_.path() + "/trace";
-    const auto body = [&](unsigned) -> nlohmann::json {
-      auto recording =
-          faultinject::record_with_ptrace({.command = {"/bin/sh", "-c", options_.workload},
-                                           .directory = directory,
-                                           .ignore_globs = options_.ignored,
-                                           .terminal = options_.terminal,
-                                           .stacks = options_.stacks});
-      if (!recording)
-        return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
-      if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)
-        return {{"failed", written.error().message}, {"theirs", false}};
-      return {{"exit_status", recording->exit_status},
-              {"signal", recording->signal},
-              {"left_behind", recording->left_behind},
-              {"written_outside", recording->written_outside},
-              {"more_written_outside", recording->more_written_outside},
-              {"output_only_at_exit", recording->output_only_at_exit}};
-    };
-    auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
-    if (!answers) return tl::unexpected(answers.error());
-    if (!*answers) return {};
-    const auto& answer = (*answers)->front();
-    if (answer.contains("failed"))
-      return tl::unexpected(
-          Error{answer.at("theirs") ? ErrorCode::kInvalidArgument : ErrorCode::kIo, 0, "recording",
-                answer.at("failed")});
-    recording_.exit_status = answer.at("exit_status");
-    recording_.signal = answer.at("signal");
-    recording_.left_behind = answer.at("left_behind");
-    recording_.written_outside = answer.at("written_outside");
-    recording_.more_written_outside = answer.at("more_written_outside");
-    recording_.output_only_at_exit = answer.at("output_only_at_exit");
-    auto trace = faultinject::read_trace(trace_path);
-    if (!trace) return tl::unexpected(Error{ErrorCode::kIo, 0, "recording", trace.error().message});
-    recording_.trace = std::move(*trace);
+  Result<void> record() {
+    const auto begun = Clock::now();
+    auto recorded = record_apart(commanded(options_.workload, "recording"));
+    if (!recorded) return tl::unexpected(recorded.error());
+    if (!*recorded) return {};
+    recording_ = std::move(**recorded);
+    report_.recording_seconds = seconds_since(begun);
+    if (auto wrong = what_went_wrong("the workload", recording_.exit_status, recording_.signal,
+                                     recording_.timed_out, options_.workload_timeout);
+        !wrong.empty())
+      return bad_input(std::move(wrong), options_.workload);
+    note_recording();
     return {};
   }
 

@@ -10,14 +10,17 @@
 
 #include "harness/check/check_report.h"
 #include "harness/check/checker.h"
+#include "harness/check/workload.h"
 #include "harness/crash_state/persistence_model.h"
 #include "store/error.h"
 
 namespace crashgate::harness {
 
 struct CheckOptions {
-  std::string setup;     // empty: none
-  std::string workload;  // for /bin/sh -c
+  std::string setup;                                    // empty: none
+  std::string workload;                                 // for /bin/sh -c
+  std::chrono::milliseconds workload_timeout{600'000};  // for setup and workload, each; 0: none
+  Recorder recorder = Recorder::kPtrace;
   CheckerOptions checker;
   std::vector<const PersistenceModel*> models;
   std::vector<const PersistenceModel*> fail_on;  // findings under other models only are reported
@@ -31,7 +34,8 @@ struct CheckOptions {
   bool stacks = false;
   std::string out = ".crashgate";
   std::string command;  // the command line, for the report
-  std::function<void(std::string_view stage, std::uint64_t states)> progress = {};
+  std::function<void(std::string_view stage, std::uint64_t count, std::string_view unit)> progress =
+      {};
 };
 
 /// InvalidArgument: bad input, a workload or a checker that does not do its part; anything else:

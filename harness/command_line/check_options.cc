@@ -36,6 +36,18 @@ CheckWords::CheckWords(CLI::App& app)
       ->capture_default_str();
   verb_->add_option("--setup", check.setup,
                     "command to run first; what it leaves counts as durable");
+  verb_
+      ->add_option("--workload-timeout", workload_timeout_,
+                   "seconds that setup and workload may take, each; 0: no limit")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  verb_
+      ->add_option(
+          "--recorder", recorder_,
+          "ptrace: sees all; preload: fast, and inconclusive where it is known not to have "
+          "seen all")
+      ->check(CLI::IsMember({"ptrace", "preload"}))
+      ->capture_default_str();
   verb_->add_option("--ignore", check.ignored,
                     "files declared disposable: a pattern of their paths");
   verb_->add_flag("--tty", check.terminal, "give the workload a terminal");
@@ -58,6 +70,8 @@ CheckCommand CheckWords::command(const std::string& command_line) const {
     check.checker.loop = true;
   }
   check.checker.timeout = milliseconds(checker_timeout_);
+  check.recorder = recorder_ == "preload" ? Recorder::kPreload : Recorder::kPtrace;
+  check.workload_timeout = milliseconds(workload_timeout_);
   command.json_path = common_.json_path;
   command.quiet = common_.quiet;
   check.seed = common_.seed;

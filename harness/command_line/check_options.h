@@ -25,6 +25,8 @@ class CheckWords {
   CommonOptions common_;
   CheckCommand command_;
   double checker_timeout_ = 10;
+  std::string recorder_ = "ptrace";
+  double workload_timeout_ = 600;
   std::string checker_loop_;
 };
 

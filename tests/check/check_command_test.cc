@@ -118,6 +118,8 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--budget", "5x"}), "5x");
   expect_refused(with({"--budget", "0states"}), "0states");
   expect_refused(with({"--checker-timeout", "0"}), "--checker-timeout");
+  expect_refused(with({"--workload-timeout", "-1"}), "--workload-timeout");
+  expect_refused(with({"--recorder", "tape"}), "tape");
   expect_refused(with({"--frobnicate"}), "--frobnicate");
   expect_refused(with({"--json", place_ / "no/such/file"}), "no/such/file");
 }
@@ -133,6 +135,20 @@ TEST_F(Check, RefusesCommandsThatDoNotWork) {
   expect_refused({"--workload", kUnsynced, "--checker-loop", "/no/such/checker"},
                  "/no/such/checker");
   expect_refused({"--workload", kUnsynced, "--checker-loop", "exit 7"}, "exit status 7");
+}
+
+TEST_F(Check, RefusesCommandsThatDoNotEnd) {
+  // Each leaves its process id, and ends only when it is killed.
+  const auto forever = "echo $$ >'" + place_ / "pid" + "'; sleep 1000 & sleep 1000";
+  for (const std::string recorder : {"ptrace", "preload"}) {
+    for (const std::string command : {"--workload", "--setup"}) {
+      std::vector<std::string> words{command,      forever,  "--checker",          "true",
+                                     "--recorder", recorder, "--workload-timeout", "0.5"};
+      if (command == "--setup") words.insert(words.end(), {"--workload", "true"});
+      expect_refused(words, "does not end within 0.5 s (--workload-timeout)");
+      EXPECT_FALSE(is_running(content_of(place_ / "pid")));
+    }
+  }
 }
 
 TEST_F(Check, RefusesACheckerThatRejectsTheDirectoryWithoutACrash) {
@@ -210,6 +226,15 @@ TEST_F(Check, TellsOfADaemonAndKillsIt) {
       std::string(kSynced) + "; setsid sleep 1000 >/dev/null 2>&1 & echo $! >'" + pid_file + "'",
       kHonest, 0);
   EXPECT_TRUE(says(report["notes"], "sleep")) << report["notes"];
+  EXPECT_FALSE(is_running(content_of(pid_file)));
+}
+
+TEST_F(Check, TellsOfADaemonOfTheSetup) {
+  const auto pid_file = place_ / "pid";
+  const auto report =
+      check(kSynced, kHonest, 0,
+            {"--setup", "setsid sleep 1000 >/dev/null 2>&1 & echo $! >'" + pid_file + "'"});
+  EXPECT_TRUE(says(report["notes"], "outlived the setup")) << report["notes"];
   EXPECT_FALSE(is_running(content_of(pid_file)));
 }
 
@@ -384,6 +409,51 @@ int main(void) { return syscall(SYS_io_uring_setup, 8, 0) < 0 && errno == ENOSYS
   EXPECT_EQ(check(place_ / "ring; " + kSynced, kHonest, 0)["verdict"], "pass");
 }
 
+// -- The preload recorder
+// --------------------------------------------------------------------------
+
+TEST_F(Check, RecordsWithThePreloadedShim) {
+  for (const auto* workload : {kUnsynced, kSynced}) {
+    const int status = workload == kUnsynced ? 1 : 0;
+    const auto complete = check(workload, kHonest, status);
+    const auto fast = check(workload, kHonest, status, {"--recorder", "preload"});
+    EXPECT_EQ(fast["engines"][0]["recorder"], "preload");
+    EXPECT_TRUE(fast["inconclusive_reasons"].empty()) << fast["inconclusive_reasons"];
+    ASSERT_EQ(fast["models"].size(), complete["models"].size());
+    for (std::size_t i = 0; i < fast["models"].size(); ++i)
+      EXPECT_EQ(fast["models"][i]["states_checked"], complete["models"][i]["states_checked"]);
+  }
+}
+
+TEST_F(Check, ThePreloadedShimNeverPassesWhatItCannotSee) {
+  const std::vector<std::string> preload{"--recorder", "preload"};
+  constexpr const char* kProgram = R"(
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int count, char** words) {
+  const int file = open("f", O_WRONLY | O_CREAT, 0600);
+  if (count == 1) return write(file, "a", 1) != 1;
+  long result = SYS_write;
+  __asm__ volatile("syscall" : "+a"(result) : "D"((long)file), "S"("a"), "d"(1L)
+                   : "rcx", "r11", "memory");
+  return result != 1;
+}
+)";
+  if (!compile("alone", kProgram, "-static"))
+    GTEST_SKIP() << "the compiler makes no static programs";
+  auto report = check(place_ / "alone", "true", 3, preload);
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "ran without the shim"))
+      << report["inconclusive_reasons"];
+  ASSERT_TRUE(compile("direct", kProgram, ""));
+  EXPECT_EQ(check(place_ / "direct", "true", 0, preload)["verdict"], "pass");
+  report = check(place_ / "direct" + " raw", "true", 3, preload);
+  EXPECT_TRUE(says(report["inconclusive_reasons"], "f: ")) << report["inconclusive_reasons"];
+  // The other recorder sees them all.
+  EXPECT_EQ(check(place_ / "alone", "true", 0)["verdict"], "pass");
+  EXPECT_EQ(check(place_ / "direct" + " raw", "true", 0)["verdict"], "pass");
+}
+
 // -- Interrupted
 // -----------------------------------------------------------------------------------
 
@@ -396,9 +466,12 @@ class Interrupted : public Check, public ::testing::WithParamInterface<int> {
  protected:
   /// Interrupts once the workload or the checker has written `begun`; it must end at once, and with
   /// it the process whose id is in that file.
-  void interrupt(const std::string& workload, const std::string& checker) {
-    Program program(place_, {CRASHGATE_PATH, "check", "--workload", workload, "--checker", checker,
-                             "--checker-timeout", "500"});
+  void interrupt(const std::string& workload, const std::string& checker,
+                 const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{CRASHGATE_PATH, "check", "--workload",        workload,
+                                   "--checker",    checker, "--checker-timeout", "500"};
+    words.insert(words.end(), more.begin(), more.end());
+    Program program(place_, words);
     wait_for(place_ / "begun");
     ::kill(program.pid(), GetParam());
     const auto end = program.wait();
@@ -418,6 +491,15 @@ class Interrupted : public Check, public ::testing::WithParamInterface<int> {
 
 TEST_P(Interrupted, WhileItRecords) {
   interrupt("echo a >f; " + begin() + "sleep 1000", "true");
+}
+
+// Of a pipe, so that there is more than the shell to be killed.
+TEST_P(Interrupted, WhileItRecordsPreloaded) {
+  interrupt("echo a >f; { " + begin() + "sleep 1000; } | cat", "true", {"--recorder", "preload"});
+}
+
+TEST_P(Interrupted, WhileItSetsUp) {
+  interrupt("true", "true", {"--setup", "{ " + begin() + "sleep 1000; } | cat"});
 }
 
 TEST_P(Interrupted, WhileItExplores) {
