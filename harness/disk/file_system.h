@@ -16,8 +16,9 @@ namespace crashgate::harness {
 
 struct FileSystem {
   std::string_view name;           // as in --disk, and of its persistence model
-  std::string_view make_command;   // words; the image's path follows. Identities are fixed, so that
-                                   // one command makes one image.
+  std::string_view make_command;   // words; the image's path follows. Identities are fixed, as far
+                                   // as the program lets us: times, xfs's inode generations and
+                                   // btrfs's identities of device and chunk tree are new each time
   std::string_view mount_options;  // beside those of the user
   std::string_view check_command;  // words; changes nothing; the device's path follows
   std::string_view package;        // of Debian, that has these programs
@@ -68,7 +69,8 @@ class Mount {
 /// propagates.
 Result<void> enter_mount_namespace();
 
-/// Empty: sound; else the checking program's complaint. An error where it cannot be run.
+/// Empty: sound; else the checking program's complaint, in one line. An error where it cannot be
+/// run. For a file system that was unmounted: it replays no log.
 Result<std::string> check_file_system(const FileSystemChoice& choice, const std::string& device);
 
 }  // namespace crashgate::harness
