@@ -72,6 +72,7 @@ void finish(LogLock& lock, RawRecord& record, const Outcome& outcome) {
   record.result = outcome.result;
   record.state = outcome.fatal ? RecordState::kCut : RecordState::kReturned;
   record.end = outcome.fatal ? 0 : lock.next_stamp();
+  record.disk_stamp = lock.disk_stamp();
 }
 
 /// The first `size` bytes that a call of the write family took.

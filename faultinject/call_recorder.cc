@@ -117,6 +117,7 @@ void CallRecorder::emit(PendingCall& call, std::int64_t result, bool returned) {
   call.event.result = result;
   call.event.end = ++clock_;
   if (!returned) call.event.end = 0;
+  if (disk_stamp_ != nullptr) call.event.disk_stamp = disk_stamp_->load(std::memory_order_acquire);
   trace_.events.push_back(std::move(call.event));
 }
 

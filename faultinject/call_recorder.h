@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -56,8 +57,10 @@ class CallRecorder {
     FileNumbering& numbering;
   };
 
-  CallRecorder(Trace& trace, const Tree& tree, ProgramOutput& output)
-      : trace_(trace), tree_(tree), output_(output) {}
+  /// `disk_stamp`: see RecordOptions.
+  CallRecorder(Trace& trace, const Tree& tree, ProgramOutput& output,
+               const std::atomic<std::uint64_t>* disk_stamp)
+      : trace_(trace), tree_(tree), output_(output), disk_stamp_(disk_stamp) {}
 
   /// `call` has number, arguments, and the event's process and thread.
   Course begin(Tracee& tracee, PendingCall& call);
@@ -120,6 +123,7 @@ class CallRecorder {
   Trace& trace_;
   Tree tree_;
   ProgramOutput& output_;
+  const std::atomic<std::uint64_t>* disk_stamp_;
   std::uint64_t clock_ = 0;
   /// Descriptors of ours to read what others write. Few: see capture().
   std::unordered_map<FileId, UniqueFd> readers_;

@@ -258,8 +258,9 @@ RecordingLog* active_recording() {
   return (shim_gate.load(std::memory_order_acquire) & kRecordingBit) != 0 ? recording : nullptr;
 }
 
-void start_recording(RecordingLog& log) {
+void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp) {
   stop_recording();
+  log.disk_stamp = disk_stamp;
   recording = &log;
   shim_gate.fetch_or(kRecordingBit, std::memory_order_release);
 }

@@ -115,9 +115,10 @@ std::string command_of(pid_t process) {
 
 class Tracer {
  public:
-  /// `stacks`: null where none are wanted.
-  Tracer(CallRecorder& calls, Recording& recording, StackReader* stacks)
-      : calls_(calls), recording_(recording), stacks_(stacks) {}
+  /// `stacks`: null where none are wanted. `after_event`: see RecordOptions.
+  Tracer(CallRecorder& calls, Recording& recording, StackReader* stacks,
+         const std::function<void()>& after_event)
+      : calls_(calls), recording_(recording), stacks_(stacks), after_event_(after_event) {}
   ~Tracer() {
     kill_all();
     while (!threads_.empty()) {
@@ -277,14 +278,21 @@ class Tracer {
     __ptrace_syscall_info info = {};
     if (stopped.call && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) > 0 &&
         info.op == PTRACE_SYSCALL_INFO_EXIT) {
+      const std::size_t events_before = recording_.trace.events.size();
       const auto told = calls_.finish(stopped.tracee, *stopped.call, info.exit.rval, true);
       if (told) {
         ptrace(PTRACE_POKEUSER, pid, offsetof(user_regs_struct, rax), static_cast<long>(*told));
       }
       stopped.call.reset();
+      if (after_event_ && storage_event_since(events_before)) after_event_();
     }
     resume(stopped);
     give_up_turn(pid);
+  }
+
+  bool storage_event_since(std::size_t index) const {
+    const std::vector<TraceEvent>& events = recording_.trace.events;
+    return events.size() > index && events.back().kind == EventKind::kStorage;
   }
 
   void give_up_turn(pid_t pid) {
@@ -355,6 +363,7 @@ class Tracer {
   CallRecorder& calls_;
   Recording& recording_;
   StackReader* stacks_;
+  const std::function<void()>& after_event_;
   pid_t program_ = 0;
   std::unordered_map<pid_t, Thread> threads_;
   std::set<pid_t> dead_before_birth_;  // their parent's stop is still to come
@@ -396,10 +405,11 @@ tl::expected<Recording, TraceError> record(const RecordOptions& options) {
   if (!output) return tl::unexpected(output.error());
   std::vector<std::string> environment = options.environment;
   environment.push_back("CRASHGATE_DIR=" + options.directory);
-  CallRecorder calls(trace, {real.get(), root.st_dev, ignored, numbering}, **output);
+  CallRecorder calls(trace, {real.get(), root.st_dev, ignored, numbering}, **output,
+                     options.disk_stamp);
   {
     StackReader stacks(trace.code);
-    Tracer tracer(calls, recording, options.stacks ? &stacks : nullptr);
+    Tracer tracer(calls, recording, options.stacks ? &stacks : nullptr, options.after_event);
     const auto program = start_traced({options.command, environment, options.directory,
                                        (*output)->program_end(), options.stacks});
     if (!program) return tl::unexpected(program.error());

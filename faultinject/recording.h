@@ -2,7 +2,9 @@
 // ptrace_recorder.h and preload_recorder.h.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +26,13 @@ struct RecordOptions {
   /// Absolute, there: where the preload recorder keeps its log, in a directory that it removes,
   /// unless it is killed. Empty: in memory if possible.
   std::string log_directory;
+  /// The stamp of the recorded disk that the directory is on; null: there is none (the ptrace
+  /// recorder only).
+  const std::atomic<std::uint64_t>* disk_stamp = nullptr;
+  /// Called after each storage event, while the thread that made the call still stands at its
+  /// return (the ptrace recorder only). In a thread of the recorder's; an exception ends the
+  /// recording.
+  std::function<void()> after_event = {};
 };
 
 struct Recording {

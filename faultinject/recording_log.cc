@@ -326,6 +326,7 @@ void MappedLog::reset() {
   log_->full = 0;
   log_->stamp = 0;
   log_->used = 0;
+  log_->disk_stamp = nullptr;
   log_->process_count = 0;
   log_->thread_count = 0;
   ++log_->generation;

@@ -27,7 +27,7 @@
 namespace crashgate::faultinject {
 
 inline constexpr std::uint32_t kLogMagic = 0x4347474c;  // "CGGL"
-inline constexpr std::uint32_t kLogVersion = 1;
+inline constexpr std::uint32_t kLogVersion = 2;
 inline constexpr std::size_t kMaxLoggedProcesses = 4096;
 inline constexpr std::size_t kMaxLoggedThreads = 16384;
 
@@ -55,6 +55,7 @@ struct RawRecord {
   std::uint64_t begin;
   std::uint64_t end;
   std::int64_t result;
+  std::uint64_t disk_stamp;  // see TraceEvent
   std::uint64_t file;
   std::uint64_t source;
   std::uint64_t replaced;
@@ -91,10 +92,13 @@ struct RecordingLog {
   std::atomic<std::uint32_t> full;   // 1: a record did not fit
   std::uint32_t generation;          // resets so far: what threads remember of themselves is void
   std::atomic<std::uint64_t> stamp;  // the last one given
-  std::uint64_t used;                // bytes of records; changed under the lock
-  std::uint64_t populated;           // bytes of records that have memory behind them
-  std::uint64_t device;              // st_dev of the recorded directory
-  std::uint64_t output_device;       // of what counts as standard output; 0: nothing does
+  /// Of the recorded disk, or null. At one address in all processes that record: they are forked
+  /// from one that had it mapped.
+  const std::atomic<std::uint64_t>* disk_stamp;
+  std::uint64_t used;           // bytes of records; changed under the lock
+  std::uint64_t populated;      // bytes of records that have memory behind them
+  std::uint64_t device;         // st_dev of the recorded directory
+  std::uint64_t output_device;  // of what counts as standard output; 0: nothing does
   std::uint64_t output_inode;
   std::uint32_t process_count;
   std::uint32_t thread_count;
@@ -112,6 +116,10 @@ class LogLock {
   ~LogLock();
 
   std::uint64_t next_stamp() { return log_.stamp.fetch_add(1, std::memory_order_relaxed) + 1; }
+  /// The recorded disk's last one; 0: there is no such disk.
+  std::uint64_t disk_stamp() const {
+    return log_.disk_stamp == nullptr ? 0 : log_.disk_stamp->load(std::memory_order_acquire);
+  }
   /// Numbers of the calling process and thread, in order of appearance.
   std::uint32_t process();
   std::uint32_t thread();

@@ -82,6 +82,7 @@ class RecordingReader {
     event.begin = record.begin;
     event.end = record.end;
     event.result = record.result;
+    event.disk_stamp = record.disk_stamp;
     event.flags = record.flags;
     event.offset = record.offset;
     event.length = record.length;

@@ -46,6 +46,7 @@ void log_acknowledgement(RecordingLog& log, std::string_view text) {
   record->result = static_cast<std::int64_t>(text.size());
   record->state = RecordState::kReturned;
   record->end = lock.next_stamp();
+  record->disk_stamp = lock.disk_stamp();
 }
 
 }  // namespace crashgate::faultinject

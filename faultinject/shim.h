@@ -14,6 +14,7 @@
 // there to do so.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 
@@ -34,8 +35,10 @@ void disarm();
 
 /// From here on this process's storage calls are recorded in `log`, which must outlive the
 /// recording; as the rules left them, where rules are armed too. Not async-signal-safe; call while
-/// no other thread makes storage calls. A forked child inherits the recording.
-void start_recording(RecordingLog& log);
+/// no other thread makes storage calls. A forked child inherits the recording. `disk_stamp`: of the
+/// recorded disk that the directory is on, or null; mapped before any of the recorded processes was
+/// forked, and the same for all of them.
+void start_recording(RecordingLog& log, const std::atomic<std::uint64_t>* disk_stamp = nullptr);
 /// Idempotent.
 void stop_recording();
 

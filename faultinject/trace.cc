@@ -1,4 +1,4 @@
-// The file format of a trace, version 1:
+// The file format of a trace, version 2:
 //
 //   offset  bytes  what
 //        0      8  "CGTRACE\n"
@@ -192,6 +192,7 @@ void transfer_event(Stream& stream, Event& event) {
   stream.number(event.begin);
   stream.number(event.end);
   stream.number(event.result);
+  stream.number(event.disk_stamp);
   stream.number(event.file);
   stream.number(event.source);
   stream.number(event.replaced);

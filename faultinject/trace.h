@@ -76,6 +76,9 @@ struct TraceEvent {
   std::uint64_t begin = 0;    // stamps count up over all begins and ends of the trace
   std::uint64_t end = 0;      // 0: had not returned when the recording ended
   std::int64_t result = 0;    // what the call returned, -errno where it failed
+  /// The recorded disk's last stamp (block_trace.h) when the call returned, or a little later. 0:
+  /// there is no such disk, or the call was cut off before its effect was known.
+  std::uint64_t disk_stamp = 0;
   FileId file = kNoFile;
   FileId source = kNoFile;
   FileId replaced = kNoFile;
@@ -159,7 +162,7 @@ struct TraceError {
 };
 
 /// The file format: see trace.cc. Written whole or not at all.
-inline constexpr std::uint32_t kTraceVersion = 1;
+inline constexpr std::uint32_t kTraceVersion = 2;
 tl::expected<void, TraceError> write_trace(const Trace& trace, const std::string& path);
 /// bad_input for a file that is no trace, is cut short or damaged, or is of another version.
 tl::expected<Trace, TraceError> read_trace(const std::string& path);

@@ -10,6 +10,8 @@
 #include <set>
 #include <utility>
 
+#include "harness/crash_state/write_cuts.h"
+
 namespace crashgate::harness {
 namespace {
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "harness/crash_state/tree_hash.h"
+#include "harness/crash_state/write_cuts.h"
 
 namespace crashgate::harness {
 
@@ -79,49 +80,9 @@ ContentChange content_change(const TraceEvent& event, std::uint64_t size) {
   return change;
 }
 
-/// Where an event cuts its file by itself: at blocks or runs of them, and within a block.
-struct OwnCuts {
-  std::vector<std::uint64_t> blocks;
-  std::vector<std::uint64_t> tears;
-};
-
-OwnCuts own_cuts(const TraceEvent& event, Range range, const Basis& basis) {
-  OwnCuts cuts;
-  if (range.empty()) return cuts;
-  const std::uint64_t first = range.begin / kBlockBytes;
-  const std::uint64_t last = (range.end - 1) / kBlockBytes;
-  const std::uint64_t count = last - first + 1;
-  const std::uint64_t runs = std::max<std::uint64_t>(basis.blocks, 1);
-  const auto cut_evenly = [&](std::uint64_t begin, std::uint64_t blocks, std::uint64_t parts) {
-    for (std::uint64_t part = 0, block = begin; part < parts; ++part) {
-      cuts.blocks.push_back(block * kBlockBytes);
-      block += blocks / parts + (part < blocks % parts ? 1 : 0);
-    }
-  };
-  if (count <= runs || runs < 3) {
-    cut_evenly(first, count, std::min(count, runs));
-  } else {
-    cuts.blocks.push_back(first * kBlockBytes);
-    cut_evenly(first + 1, count - 2, runs - 2);
-    cuts.blocks.push_back(last * kBlockBytes);
-  }
-  if (writes_data(event)) {
-    for (std::size_t run = 0; run < cuts.blocks.size(); ++run) {
-      const std::uint64_t run_end =
-          run + 1 < cuts.blocks.size() ? cuts.blocks[run + 1] : (last + 1) * kBlockBytes;
-      if (run_end - cuts.blocks[run] != kBlockBytes) continue;
-      const std::uint64_t sector = std::max(cuts.blocks[run], range.begin) / kSectorBytes;
-      const std::uint64_t inside =
-          (std::min(run_end, range.end) - 1) / kSectorBytes - sector;  // boundaries
-      for (std::uint64_t tear = 0; tear < std::min<std::uint64_t>(basis.tears, inside); ++tear) {
-        cuts.tears.push_back(
-            (sector + 1 + tear * inside / std::min<std::uint64_t>(basis.tears, inside)) *
-            kSectorBytes);
-      }
-    }
-  }
-  cuts.blocks.erase(cuts.blocks.begin());  // the run's own beginning is no cut inside the write
-  return cuts;
+/// Where an event cuts its file by itself.
+WriteCuts own_cuts(const TraceEvent& event, Range range, const Basis& basis) {
+  return cut_write(range.begin, range.end, writes_data(event), basis);
 }
 
 /// Blocks of a file that hold data, as disjoint ranges of block numbers [begin, end).
@@ -243,7 +204,7 @@ class Lowering {
       if (event.row == Row::k_msync) cut(change.written, kBlockBytes);
       if (is_truncation(event)) continue;
       for (const Range& range : {change.written, change.zeroed}) {
-        const OwnCuts own = own_cuts(event, range, basis_);
+        const WriteCuts own = own_cuts(event, range, basis_);
         cuts.insert(cuts.end(), own.blocks.begin(), own.blocks.end());
         cuts.insert(cuts.end(), own.tears.begin(), own.tears.end());
       }
@@ -514,7 +475,7 @@ class Lowering {
 
   void lower_write(std::uint32_t index, const ContentChange& change, std::uint64_t old_size) {
     const TraceEvent& event = trace_.events[index];
-    OwnCuts cuts;
+    WriteCuts cuts;
     if (change.size > old_size) cuts = own_cuts(event, change.written, basis_);
     std::vector<std::uint64_t> steps(cuts.blocks);
     steps.insert(steps.end(), cuts.tears.begin(), cuts.tears.end());
@@ -542,7 +503,7 @@ class Lowering {
     blocks.add(first_block, end_block);
   }
 
-  void emit_size_step(std::uint32_t index, std::uint64_t size, const OwnCuts& cuts) {
+  void emit_size_step(std::uint32_t index, std::uint64_t size, const WriteCuts& cuts) {
     MicroOperation& step = emit_size(index, trace_.events[index].file, size);
     step.in_order = false;
     step.at_tear_point = std::ranges::find(cuts.tears, size) != cuts.tears.end();

@@ -17,8 +17,6 @@
 
 namespace crashgate::harness {
 
-inline constexpr std::uint64_t kSectorBytes = 512;
-inline constexpr std::uint64_t kBlockBytes = 4096;
 inline constexpr std::uint32_t kNoMicroOperation = UINT32_MAX;
 
 enum class LocationKind : std::uint8_t { kData, kSize, kEntry, kMode, kOwner, kExtendedAttribute };

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "harness/crash_state/write_cuts.h"
+
 namespace crashgate::harness {
 namespace {
 

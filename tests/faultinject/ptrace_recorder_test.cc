@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -230,6 +231,29 @@ TEST_F(PtraceRecorder, KeepsTheTimeLimit) {
   const Recording recording = probe("forever");
   EXPECT_TRUE(recording.timed_out);
   EXPECT_EQ(recording.signal, SIGKILL);
+}
+
+TEST_F(PtraceRecorder, NotesTheStampOfTheDiskWhenACallReturns) {
+  std::atomic<std::uint64_t> stamp = 5;
+  options_.disk_stamp = &stamp;
+  options_.after_event = [&] { stamp += 10; };
+  const Recording recording = record({"/bin/sh", "-c", "mkdir a; rmdir a; echo done; mkdir b"});
+  std::vector<std::pair<EventKind, std::uint64_t>> seen;
+  for (const TraceEvent& event : recording.trace.events) {
+    seen.emplace_back(event.kind, event.disk_stamp);
+  }
+  EXPECT_EQ(seen,
+            (std::vector<std::pair<EventKind, std::uint64_t>>{{EventKind::kStorage, 5},
+                                                              {EventKind::kStorage, 15},
+                                                              {EventKind::kAcknowledgement, 25},
+                                                              {EventKind::kStorage, 25}}));
+}
+
+TEST_F(PtraceRecorder, CallsBackWhileTheProgramStillStandsAtItsCall) {
+  std::vector<bool> next_is_made;
+  options_.after_event = [&] { next_is_made.push_back(fs::exists(base_ + "/tree/b")); };
+  record({"/bin/sh", "-c", "mkdir a; mkdir b"});
+  EXPECT_EQ(next_is_made, (std::vector<bool>{false, true}));
 }
 
 TEST_F(PtraceRecorder, NoticesWritesOutside) {

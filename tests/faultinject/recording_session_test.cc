@@ -493,6 +493,29 @@ TEST_F(RecordingSessionTest, AcknowledgementsStandBetweenTheCalls) {
   EXPECT_EQ(trace.data(trace.events[3].data), "synced");
 }
 
+TEST_F(RecordingSessionTest, CallsAndAcknowledgementsHaveTheStampOfTheDisk) {
+  void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto& stamp = *new (memory) std::atomic<std::uint64_t>(7);
+  const Trace trace = record([this, &stamp] {
+    start_recording(session_->log(), &stamp);
+    const int fd = make("a");
+    stamp = 9;
+    ::fsync(fd);
+    stamp = 12;
+    log_acknowledgement(session_->log(), "made a");
+  });
+  ASSERT_EQ(trace.events.size(), 3u);
+  EXPECT_EQ(trace.events[0].disk_stamp, 7u);
+  EXPECT_EQ(trace.events[1].disk_stamp, 9u);
+  EXPECT_EQ(trace.events[2].disk_stamp, 12u);
+
+  const Trace without = record([] { make("b"); });
+  ASSERT_EQ(without.events.size(), 1u);
+  EXPECT_EQ(without.events[0].disk_stamp, 0u);
+  ::munmap(memory, 4096);
+}
+
 TEST_F(RecordingSessionTest, SharedWritableMappingsAreNotModelled) {
   before("mapped", "content");
   begin();

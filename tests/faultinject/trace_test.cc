@@ -43,6 +43,7 @@ class TraceFile : public testing::Test {
     event.begin = 1;
     event.end = 2;
     event.result = 3;
+    event.disk_stamp = 17;
     event.file = 3;
     event.name = {kRootFile, "new"};
     event.mode = S_IFREG | 0600;
@@ -123,6 +124,7 @@ TEST_F(TraceFile, GivesBackWhatWasWritten) {
   }
   EXPECT_EQ(read->events[0].stack, trace.events[0].stack);
   EXPECT_EQ(read->events[3].result, -EIO);
+  EXPECT_EQ(read->events[0].disk_stamp, 17u);
   ASSERT_EQ(read->initial.files.size(), 2u);
   EXPECT_EQ(read->initial.files[1].attributes, trace.initial.files[1].attributes);
   EXPECT_EQ(read->initial.files[1].extents.at(0).offset, 4096u);
@@ -153,7 +155,7 @@ TEST_F(TraceFile, RefusesWhatIsNoWholeTrace) {
   std::string other_version = whole;
   other_version[8] = 9;
   replace(other_version);
-  EXPECT_EQ(error(), "a trace of version 9, not 1");
+  EXPECT_EQ(error(), "a trace of version 9, not 2");
   fs::remove(path_);
   EXPECT_EQ(error(), "cannot open: No such file or directory");
   fs::create_directory(path_);
