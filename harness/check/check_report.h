@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "harness/check/second_crash.h"
 #include "harness/crash_state/crash_exploration.h"
 #include "harness/report/report.h"
 
@@ -25,6 +27,7 @@ struct CheckReport {
   std::string basis;
   std::vector<const PersistenceModel*> models;
   CrashExploration exploration;
+  std::optional<SecondCrashes> second;  // with a recovery
   std::vector<std::string> blind;  // barriers whose loss the checker does not notice, a line each
   std::vector<Finding> findings;
   double recording_seconds = 0;

@@ -28,8 +28,19 @@ using faultinject::Trace;
 constexpr double kCheckerStatesPerSecond = 3000;
 constexpr double kLoopStatesPerSecond = 20000;
 
+// Parts of the budget's time, where recoveries are cut too.
+constexpr double kFirstCrashShare = 0.5;
+constexpr double kRecordingShare = 0.4;  // of what is left
+constexpr std::uint64_t kFewestRecoveries = 16;
+constexpr std::uint64_t kStatesOfARecovery = 16;  // are to be expected
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Clock::time_point seconds_from_now(double seconds) {
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 tl::unexpected<Error> bad_input(std::string what, std::string where) {
@@ -58,8 +69,8 @@ class CheckRun {
   }
 
   Result<CheckReport> run() {
-    for (const auto step : {&CheckRun::set_up, &CheckRun::record, &CheckRun::compare_trees,
-                            &CheckRun::try_checker, &CheckRun::explore, &CheckRun::find}) {
+    for (const auto step : {&CheckRun::set_up, &CheckRun::record, &CheckRun::try_checker,
+                            &CheckRun::explore, &CheckRun::find, &CheckRun::cut_recoveries}) {
       if (auto done = (this->*step)(); !done) return tl::unexpected(done.error());
       report_.interrupted = report_.interrupted || interrupting_signal() != 0;
       if (report_.interrupted) return std::move(report_);
@@ -126,19 +137,13 @@ class CheckRun {
   void note_recording() {
     report_.recorder = trace().recorder;
     std::set<std::uint32_t> processes;
-    std::set<std::string> unmodelled;
-    for (std::size_t i = 0; i < trace().events.size(); ++i) {
-      const auto& event = trace().events[i];
+    for (const auto& event : trace().events) {
       processes.insert(event.process);
       report_.events += event.kind == EventKind::kStorage ? 1 : 0;
       report_.acknowledgements += event.kind == EventKind::kAcknowledgement ? 1 : 0;
-      if (event.kind != EventKind::kUnmodelled) continue;
-      const auto path = faultinject::event_path(trace(), i);
-      unmodelled.insert(path.empty() ? event.text : event.text + ": " + path);
     }
     report_.processes = processes.size();
-    for (const auto& text : unmodelled) report_.inconclusive_reasons.push_back(text);
-    for (const auto& text : trace().blind_spots) report_.inconclusive_reasons.push_back(text);
+    report_.inconclusive_reasons = doubts_about(trace());
     for (const auto& command : recording_.left_behind)
       report_.notes.push_back("a process outlived the workload, and was killed: " + command);
     for (const auto& path : recording_.written_outside)
@@ -158,15 +163,6 @@ class CheckRun {
   std::size_t lines_told() const {
     const auto told = acknowledgements(trace());
     return static_cast<std::size_t>(std::ranges::count(told, '\n'));
-  }
-
-  Result<void> compare_trees() {
-    const auto difference =
-        first_difference(predicted_tree(trace()), tree_of(trace(), trace().final));
-    if (!difference.empty())
-      report_.inconclusive_reasons.push_back(
-          "the directory is not what the recorded calls make of it: " + difference);
-    return {};
   }
 
   // In a process of its own: a judge may change its mount namespace.
@@ -202,11 +198,9 @@ class CheckRun {
       return bad_input("the checker cannot be run in the directory of a crash state",
                        answer.at("broken"));
     if (const std::string why = answer.at("final"); !why.empty())
-      return bad_input(
-          "the checker rejects the directory as the workload left it, without any crash", why);
+      return bad_input("the directory as the workload left it is rejected, without any crash", why);
     if (const std::string why = answer.at("initial"); !why.empty())
-      report_.notes.push_back("the checker rejects the directory as it was before the workload: " +
-                              why);
+      report_.notes.push_back("the directory as it was before the workload is rejected: " + why);
     return {};
   }
 
@@ -214,27 +208,74 @@ class CheckRun {
     return make_state_checker(trace(), {scratch_.path(), options_.checker}, name);
   }
 
-  Result<void> explore() {
+  // `share`: of the budget's time, from now on.
+  CrashExplorationOptions exploration(double share) const {
     CrashExplorationOptions exploring;
     exploring.models = options_.models;
     exploring.basis = options_.basis;
     exploring.seed = options_.seed;
     exploring.jobs = options_.jobs;
-    exploring.test_barriers = true;
-    exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     if (options_.budget_seconds > 0) {
-      exploring.deadline =
-          Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                             std::chrono::duration<double>(options_.budget_seconds));
+      exploring.deadline = seconds_from_now(options_.budget_seconds * share);
       const double rate = options_.checker.loop ? kLoopStatesPerSecond : kCheckerStatesPerSecond;
       exploring.state_limit = static_cast<std::uint64_t>(options_.budget_seconds * rate *
                                                          static_cast<double>(options_.jobs));
     }
     if (options_.state_limit > 0) exploring.state_limit = options_.state_limit;
+    return exploring;
+  }
+
+  bool has_recovery() const { return !options_.checker.recover.empty(); }
+
+  Result<void> explore() {
+    exploring_since_ = Clock::now();
+    auto exploring = exploration(has_recovery() ? kFirstCrashShare : 1);
+    exploring.test_barriers = true;
+    exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     auto explored = explore_crash_states(subjects(), exploring);
     if (!explored) return tl::unexpected(explored.error());
     report_.exploration = std::move(*explored);
     report_.interrupted = report_.exploration.interrupted;
+    return {};
+  }
+
+  // What is left of the budget. In states: as many again as the first crashes have.
+  Result<void> cut_recoveries() {
+    if (!has_recovery()) return {};
+    const auto first = exploration(1);
+    const double left = std::max(0.0, options_.budget_seconds - seconds_since(exploring_since_));
+    SecondCrashOptions cutting{
+        .exploration = first,
+        .checker = {scratch_.path(), options_.checker},
+        .recovery = commanded(options_.checker.recover, ""),
+        .first_state_limit = first.state_limit,
+        .recovery_limit = std::max(kFewestRecoveries, first.state_limit / kStatesOfARecovery),
+        .progress = options_.progress};
+    cutting.recovery.terminal = false;
+    cutting.recovery.time_limit = options_.checker.timeout;
+    if (options_.budget_seconds > 0) {
+      cutting.recording_deadline = seconds_from_now(left * kRecordingShare);
+      cutting.exploration.deadline = seconds_from_now(left);
+    } else {
+      cutting.exploration.judgement_limit = first.state_limit * options_.models.size();
+    }
+    cutting.exploration.progress = [&](std::uint64_t states, std::uint64_t) {
+      show("second crash", states);
+    };
+    auto cut = explore_second_crashes(trace(), cutting);
+    if (!cut) return tl::unexpected(cut.error());
+    for (const auto& doubt : cut->doubts)
+      report_.inconclusive_reasons.push_back("during recovery: " + doubt);
+    for (auto& [finding, rejection, first_crash] : cut->findings) {
+      const auto& recovery = cut->recoveries[rejection.subject];
+      auto subject = case_subject();
+      subject["told"] = acknowledgements(trace()).substr(0, recovery.acknowledgement_end);
+      subject["first_crash"] = first_crash;
+      finding.case_path = save(finding, rejection, std::move(subject), recovery.trace);
+      report_.findings.push_back(std::move(finding));
+    }
+    report_.interrupted = cut->interrupted;
+    report_.second = std::move(*cut);
     return {};
   }
 
@@ -268,38 +309,48 @@ class CheckRun {
           found, {make_crash_finding(trace(), rejection, options_.basis, "power"), rejection});
     }
     for (auto& [finding, rejection] : found) {
-      finding.case_path = save(finding, rejection);
+      finding.case_path = save(finding, rejection, case_subject(), trace());
       report_.findings.push_back(std::move(finding));
     }
     return {};
   }
 
-  std::string save(const Finding& finding, const Rejection& rejection) {
+  nlohmann::json case_subject() const {
+    return {{"checker", options_.checker.command},
+            {"loop", options_.checker.loop},
+            {"timeout", options_.checker.timeout.count()},
+            {"recover", options_.checker.recover},
+            {"workload", options_.workload},
+            {"setup", options_.setup}};
+  }
+
+  std::string save(const Finding& finding, const Rejection& rejection, nlohmann::json subject,
+                   const Trace& recorded) {
     const CrashCase saved{.id = finding.id,
                           .kind = finding.kind,
                           .message = finding.message,
                           .seed = options_.seed,
                           .rejection = rejection,
                           .basis = options_.basis,
-                          .subject = {{"checker", options_.checker.command},
-                                      {"loop", options_.checker.loop},
-                                      {"timeout", options_.checker.timeout.count()},
-                                      {"workload", options_.workload},
-                                      {"setup", options_.setup}},
-                          .trace = trace()};
+                          .subject = std::move(subject),
+                          .trace = recorded};
     auto path = save_crash_case(options_.out, saved);
     if (path) return *path;
     report_.notes.push_back("a case is not saved: " + to_string(path.error()));
     return "";
   }
 
+  void note_flaky(const CrashExploration& explored) {
+    if (explored.flaky == 0) return;
+    report_.inconclusive_reasons.push_back(
+        fmt::format("the checker is flaky: it accepted {} state(s) that it had rejected; {}",
+                    explored.flaky, explored.flaky_message));
+  }
+
   void conclude() {
-    const auto& exploration = report_.exploration;
-    if (exploration.flaky > 0)
-      report_.inconclusive_reasons.push_back(
-          fmt::format("the checker is flaky: it accepted {} state(s) that it had rejected; {}",
-                      exploration.flaky, exploration.flaky_message));
-    for (const auto& test : exploration.barriers) {
+    note_flaky(report_.exploration);
+    if (report_.second) note_flaky(report_.second->exploration);
+    for (const auto& test : report_.exploration.barriers) {
       if (test.noticed || test.states_added == 0) continue;
       report_.blind.push_back(
           fmt::format("without {} there are {} more states, and the checker "
@@ -321,6 +372,7 @@ class CheckRun {
   const CheckOptions& options_;
   const ScratchDirectory& scratch_;
   Clock::time_point started_;
+  Clock::time_point exploring_since_;
   Recording recording_;
   CheckReport report_;
 };

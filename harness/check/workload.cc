@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "faultinject/preload_recorder.h"
 #include "faultinject/ptrace_recorder.h"
 #include "faultinject/supervisor.h"
+#include "harness/crash_state/crash_state_enumerator.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 
@@ -93,6 +95,22 @@ Result<std::optional<Recording>> record_apart(const WorkloadOptions& options) {
                    .written_outside = told.at("written_outside"),
                    .more_written_outside = told.at("more_written_outside"),
                    .output_only_at_exit = told.at("output_only_at_exit")};
+}
+
+std::vector<std::string> doubts_about(const faultinject::Trace& trace) {
+  std::set<std::string> unmodelled;
+  for (std::size_t i = 0; i < trace.events.size(); ++i) {
+    const auto& event = trace.events[i];
+    if (event.kind != faultinject::EventKind::kUnmodelled) continue;
+    const auto path = faultinject::event_path(trace, i);
+    unmodelled.insert(path.empty() ? event.text : event.text + ": " + path);
+  }
+  std::vector<std::string> doubts(unmodelled.begin(), unmodelled.end());
+  doubts.insert(doubts.end(), trace.blind_spots.begin(), trace.blind_spots.end());
+  const auto difference = first_difference(predicted_tree(trace), tree_of(trace, trace.final));
+  if (!difference.empty())
+    doubts.push_back("the directory is not what the recorded calls make of it: " + difference);
+  return doubts;
 }
 
 Result<std::optional<CommandEnd>> run_apart(const WorkloadOptions& options) {

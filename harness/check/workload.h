@@ -39,6 +39,10 @@ Result<faultinject::Recording> record(const WorkloadOptions& options);
 /// of us. nullopt: interrupted.
 Result<std::optional<faultinject::Recording>> record_apart(const WorkloadOptions& options);
 
+/// Why a recording may not be all that happened, each in one line: calls that cannot be modelled,
+/// what the recorder knows that it did not see, a tree that is not as predicted.
+std::vector<std::string> doubts_about(const faultinject::Trace& trace);
+
 /// How a command ended that was not recorded; standard output went to standard error.
 struct CommandEnd {
   int exit_status = 0;

@@ -29,9 +29,13 @@ CheckWords::CheckWords(CLI::App& app)
                    "command that judges many states: reads lines `DIRECTORY<tab>STDOUT_FILE`, "
                    "answers each with `ok` or a reason")
       ->excludes(checker);
+  verb_->add_option("--recover", check.checker.recover,
+                    "command that runs before the checker, in each crash state, as it would when "
+                    "the program starts again; must exit 0. It is recorded, too, and cut by a "
+                    "second power loss; after that it runs again");
   verb_
       ->add_option("--checker-timeout", checker_timeout_,
-                   "seconds; a checker that hangs is a finding")
+                   "seconds; a checker or a recovery that hangs is a finding")
       ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
   verb_->add_option("--setup", check.setup,

@@ -101,7 +101,9 @@ class JobExploration {
     constexpr std::size_t kTimesItsPart = 4;
     const auto parts = std::max<std::size_t>(1, (subjects_.size() - index) / kTimesItsPart);
     const auto subject_deadline = part_of(options_.deadline, parts);
+    const auto& wanted = subjects_[index].models;
     for (std::size_t m = 0; m < options_.models.size(); ++m) {
+      if (!wanted.empty() && !wanted.contains(std::string(options_.models[m]->name))) continue;
       const auto begun = Clock::now();
       // First come, first served, but no subject may use up more than a part.
       constexpr std::uint64_t kSmallest = 16;

@@ -42,6 +42,7 @@ using StateJudge = std::function<Result<Judgement>(const CrashState& state)>;
 struct CrashSubject {
   const faultinject::Trace* trace = nullptr;
   std::function<Result<StateJudge>(unsigned job)> make_judge;
+  std::set<std::string> models = {};  // of those to be tried; empty: all
 };
 
 /// States that were rejected for one cause in one subject. The example is the one that lost least.
