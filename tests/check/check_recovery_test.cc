@@ -61,7 +61,7 @@ TEST_F(Recovery, IsCutByASecondPowerLoss) {
   EXPECT_EQ(replayed.status, 1) << replayed.output << replayed.errors;
   EXPECT_TRUE(contains(replayed.output, "FAIL: as recorded")) << replayed.output;
   EXPECT_TRUE(contains(replayed.output, "  the recovery, ")) << replayed.output;
-  EXPECT_EQ(content_of(finding["case"].get<std::string>() + "/stdout"), "committed\n");
+  EXPECT_EQ(content_of(place_ / finding["case"].get<std::string>() + "/stdout"), "committed\n");
 }
 
 TEST_F(Recovery, ThatLacksABarrierIsCut) {
