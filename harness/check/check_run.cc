@@ -350,12 +350,13 @@ class CheckRun {
   void conclude() {
     note_flaky(report_.exploration);
     if (report_.second) note_flaky(report_.second->exploration);
+    faultinject::EventDescriber describer(trace());
     for (const auto& test : report_.exploration.barriers) {
       if (test.noticed || test.states_added == 0) continue;
       report_.blind.push_back(
           fmt::format("without {} there are {} more states, and the checker "
                       "accepts {}",
-                      faultinject::describe_event(trace(), test.event), test.states_added,
+                      describer.describe(test.event), test.states_added,
                       test.exhaustive ? "them all" : "all tried"));
     }
     const auto counts = [&](const Finding& finding) {

@@ -25,16 +25,22 @@ std::string source_of(faultinject::SourceLocator& locator, const faultinject::Tr
                      caller->function.empty() ? "" : " (" + caller->function + ")");
 }
 
-FindingEvent finding_event(const Trace& trace, std::size_t index,
-                           faultinject::SourceLocator& locator) {
+// What a report says of events; quickest in ascending order.
+struct EventTexts {
+  explicit EventTexts(const Trace& trace) : describer(trace), locator(trace) {}
+  faultinject::EventDescriber describer;
+  faultinject::SourceLocator locator;
+};
+
+FindingEvent finding_event(const Trace& trace, std::size_t index, EventTexts& texts) {
   const auto& event = trace.events[index];
-  auto source = source_of(locator, event);
+  auto source = source_of(texts.locator, event);
   if (event.kind == EventKind::kAcknowledgement) {
     std::string text(trace.data(event.data));
     while (text.ends_with('\n')) text.pop_back();
     return {index, "acknowledgement", std::move(text), std::move(source)};
   }
-  return {index, faultinject::row_info(event.row).name, faultinject::event_path(trace, index),
+  return {index, faultinject::row_info(event.row).name, texts.describer.path(index),
           std::move(source)};
 }
 
@@ -59,7 +65,7 @@ std::string without_numbers(const std::string& text) {
 
 // Of calls that had returned; those under way may be done in part, and nobody was promised more.
 std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t crash_point,
-                                              faultinject::SourceLocator& locator) {
+                                              EventTexts& texts) {
   std::vector<std::size_t> told;
   for (std::size_t i = std::min(crash_point, trace.events.size());
        i-- > 0 && told.size() < kMostAcknowledgements;) {
@@ -67,7 +73,7 @@ std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t cr
   }
   std::vector<FindingEvent> events;
   for (auto index = told.rbegin(); index != told.rend(); ++index)
-    events.push_back(finding_event(trace, *index, locator));
+    events.push_back(finding_event(trace, *index, texts));
   return events;
 }
 
@@ -88,7 +94,7 @@ std::string shape_of(const FindingEvent& lost, const std::string& text) {
 Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const Basis& basis,
                            std::string engine) {
   CrashStateEnumerator states(trace, *find_model(rejection.model), {.basis = basis});
-  faultinject::SourceLocator locator(trace);
+  EventTexts texts(trace);
   Finding finding;
   finding.kind = rejection.judgement.kind;
   finding.seen = rejection.judgement.message;
@@ -96,16 +102,16 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   finding.models.assign(rejection.models.begin(), rejection.models.end());
   finding.count = rejection.count;
   finding.counted = "crash state";
-  finding.acknowledged = acknowledged_before(trace, rejection.crash_point, locator);
+  finding.acknowledged = acknowledged_before(trace, rejection.crash_point, texts);
   if (rejection.crash_point > 0)
-    finding.crash_after.push_back(finding_event(trace, rejection.crash_point - 1, locator));
+    finding.crash_after.push_back(finding_event(trace, rejection.crash_point - 1, texts));
   finding.disturbances.push_back(describe_crash(trace, rejection.crash_point));
 
   std::set<std::string> shapes;
   std::optional<std::size_t> event;  // that finding.lost ends with
   for (const auto operation : rejection.lost) {
     const auto lost = states.describe(operation);
-    if (event != lost.event) finding.lost.push_back(finding_event(trace, lost.event, locator));
+    if (event != lost.event) finding.lost.push_back(finding_event(trace, lost.event, texts));
     event = lost.event;
     const auto& source = finding.lost.back().source;
     shapes.insert(shape_of(finding.lost.back(), lost.text));

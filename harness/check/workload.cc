@@ -99,10 +99,11 @@ Result<std::optional<Recording>> record_apart(const WorkloadOptions& options) {
 
 std::vector<std::string> doubts_about(const faultinject::Trace& trace) {
   std::set<std::string> unmodelled;
+  faultinject::EventDescriber describer(trace);
   for (std::size_t i = 0; i < trace.events.size(); ++i) {
     const auto& event = trace.events[i];
     if (event.kind != faultinject::EventKind::kUnmodelled) continue;
-    const auto path = faultinject::event_path(trace, i);
+    const auto path = describer.path(i);
     unmodelled.insert(path.empty() ? event.text : event.text + ": " + path);
   }
   std::vector<std::string> doubts(unmodelled.begin(), unmodelled.end());

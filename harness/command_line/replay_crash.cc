@@ -90,7 +90,8 @@ void print(const CrashCase& saved, const std::string& case_path, const nlohmann:
   const auto end = std::min(saved.rejection.crash_point, trace.events.size());
   const auto begin = end > kMostEvents ? end - kMostEvents : 0;
   if (begin > 0) fmt::print("  ... {} earlier events\n", begin);
-  for (auto i = begin; i < end; ++i) fmt::print("  {}\n", faultinject::describe_event(trace, i));
+  faultinject::EventDescriber describer(trace);
+  for (auto i = begin; i < end; ++i) fmt::print("  {}\n", describer.describe(i));
   fmt::print("  - power lost\n");
   for (const std::string text : answer.at("lost")) fmt::print("  - lost: {}\n", text);
   fmt::print("  the directory as it is found: {}/tree\n", case_path);
