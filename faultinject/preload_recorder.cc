@@ -99,7 +99,8 @@ tl::expected<Recording, TraceError> record_with_preload(const RecordOptions& opt
 
   auto shim = find_shim_library();
   if (!shim) return tl::unexpected(TraceError{shim.error().message});
-  auto directory = PreloadDirectory::create(log_base());
+  auto directory =
+      PreloadDirectory::create(options.log_directory.empty() ? log_base() : options.log_directory);
   if (!directory) return tl::unexpected(TraceError{directory.error()});
   auto library = directory->preloadable(*shim);
   if (!library) return tl::unexpected(TraceError{library.error()});

@@ -23,6 +23,9 @@ struct RecordOptions {
   int output_copy = -1;                   // gets a copy of standard output as it comes; -1: none
   std::optional<std::chrono::milliseconds> time_limit;  // then all is killed
   bool stacks = false;                                  // of every event (the ptrace recorder only)
+  /// Absolute, there: where the preload recorder keeps its log, in a directory that it removes,
+  /// unless it is killed. Empty: in memory if possible.
+  std::string log_directory;
   /// The stamp of the recorded disk that the directory is on; null: there is none (the ptrace
   /// recorder only).
   const std::atomic<std::uint64_t>* disk_stamp = nullptr;

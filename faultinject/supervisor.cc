@@ -29,6 +29,10 @@ using std::chrono::milliseconds;
 /// For what the program leaves running, to end by itself.
 constexpr milliseconds kGrace{200};
 
+/// Tells the supervisor that its parent has died, and that it is to end with all its charges: were
+/// it killed itself, nobody would be left to do that.
+constexpr int kOrphanSignal = SIGTERM;
+
 /// What the supervisor tells first; the names of processes left behind follow, each with a NUL.
 struct Report {
   enum Step { kRan, kFork, kDirectory, kDescriptors, kExec } step = kRan;
@@ -118,8 +122,9 @@ class Supervisor {
         if (killing_) kill_children();  // it may have left us some
         continue;
       }
-      if (await_child()) continue;
-      if (program_ended_ && !killing_) {
+      const auto why = await();
+      if (why == Wake::kChild) continue;
+      if (why == Wake::kDeadline && program_ended_ && !killing_) {
         for (pid_t child : living_children()) left_behind += command_of(child) + '\0';
       }
       report.timed_out = report.timed_out || !program_ended_;
@@ -128,19 +133,21 @@ class Supervisor {
   }
 
  private:
-  /// False: the deadline has come.
-  bool await_child() const {
+  enum class Wake { kChild, kDeadline, kOrphaned };
+
+  Wake await() const {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
-    if (!deadline_) {
-      sigwaitinfo(&signals, nullptr);
-      return true;
-    }
+    sigaddset(&signals, kOrphanSignal);
+    if (!deadline_)
+      return sigwaitinfo(&signals, nullptr) == kOrphanSignal ? Wake::kOrphaned : Wake::kChild;
     const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(
         std::max(*deadline_ - Clock::now(), Clock::duration::zero()));
     const timespec wait{left.count() / 1'000'000'000, left.count() % 1'000'000'000};
-    return sigtimedwait(&signals, nullptr, &wait) > 0 || errno != EAGAIN;
+    const int signal = sigtimedwait(&signals, nullptr, &wait);
+    if (signal == kOrphanSignal) return Wake::kOrphaned;
+    return signal < 0 && errno == EAGAIN ? Wake::kDeadline : Wake::kChild;
   }
 
   void kill_children() {
@@ -156,12 +163,13 @@ class Supervisor {
 };
 
 [[noreturn]] void supervise(const SupervisedProgram& program, char* const* arguments,
-                            char* const* variables, int out) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
+                            char* const* variables, pid_t parent, int out) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
+  prctl(PR_SET_PDEATHSIG, kOrphanSignal);
+  if (getppid() != parent) _exit(1);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGCHLD, SIG_DFL);
   Report report;
   std::string left_behind;
@@ -206,9 +214,10 @@ tl::expected<SupervisedEnd, TraceError> run_supervised(const SupervisedProgram& 
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return failure("pipe", errno);
   UniqueFd in(ends[0]);
   UniqueFd out(ends[1]);
+  const pid_t parent = getpid();
   const pid_t supervisor = fork();
   if (supervisor < 0) return failure("fork", errno);
-  if (supervisor == 0) supervise(program, arguments.data(), variables.data(), out.get());
+  if (supervisor == 0) supervise(program, arguments.data(), variables.data(), parent, out.get());
   out.reset();
 
   std::string text;

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -167,11 +168,31 @@ tl::expected<void, TraceError> write_trace(const Trace& trace, const std::string
 /// bad_input for a file that is no trace, is cut short or damaged, or is of another version.
 tl::expected<Trace, TraceError> read_trace(const std::string& path);
 
-/// One line for people: `12  1/2  pwrite64 "d/file" 4096 bytes at 8192 = 4096`. Paths are those at
-/// the time of the event, as far as the trace knows them.
-std::string describe_event(const Trace& trace, std::size_t index);
+/// Events for people. What is asked in ascending order costs one walk through the trace in all;
+/// going back begins anew.
+class EventDescriber {
+ public:
+  /// `trace` must outlive it, and stay as it is.
+  explicit EventDescriber(const Trace& trace);
+  ~EventDescriber();
 
-/// The path, relative to the tree, that an event is about; of two names the new one. Empty: none.
+  /// One line: `12  1/2  pwrite64 "d/file" 4096 bytes at 8192 = 4096`. Paths are those at the time
+  /// of the event, as far as the trace knows them.
+  std::string describe(std::size_t index);
+  /// The path, relative to the tree, that an event is about; of two names the new one. Empty: none.
+  std::string path(std::size_t index);
+
+ private:
+  class Names;
+  const Names& names_at(std::size_t index);
+
+  const Trace& trace_;
+  std::unique_ptr<Names> names_;
+  std::size_t applied_ = 0;  // events that names_ has seen
+};
+
+/// Of one event alone.
+std::string describe_event(const Trace& trace, std::size_t index);
 std::string event_path(const Trace& trace, std::size_t index);
 
 }  // namespace crashgate::faultinject

@@ -1,18 +1,18 @@
-// describe_event: one event as a line for people. Names are those of the time of the event, found
-// by following the names of the tree from the initial snapshot through the events before it.
+// One event as a line for people. Names are those of the time of the event, found by following the
+// names of the tree from the initial snapshot through the events before it.
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <set>
 
 #include "faultinject/trace.h"
 
 namespace crashgate::faultinject {
-namespace {
 
 /// Which names each file has, and had last.
-class Names {
+class EventDescriber::Names {
  public:
   explicit Names(const Snapshot& snapshot) {
     for (const SnapshotFile& directory : snapshot.files) {
@@ -58,38 +58,48 @@ class Names {
   std::string path(FileId file) const { return path(file, kDeepest); }
 
  private:
+  using Entry = std::pair<FileId, std::string>;
+  struct FileNames {
+    std::set<Entry> present;
+    Entry last;
+  };
   static constexpr int kDeepest = 4096;  // a damaged trace may hold a circle
 
   std::string path(FileId file, int depth) const {
     if (file == kRootFile) return ".";
-    const auto last = last_.find(file);
-    if (last == last_.end() || depth == 0) return "(file " + std::to_string(file) + ")";
-    const NameRef& name = last->second;
-    std::string text =
-        name.directory == kRootFile ? name.name : path(name.directory, depth - 1) + "/" + name.name;
-    const auto entry = entries_.find({name.directory, name.name});
-    if (entry == entries_.end() || entry->second != file) text += " (unlinked)";
+    const auto found = files_.find(file);
+    if (found == files_.end() || depth == 0) return "(file " + std::to_string(file) + ")";
+    const auto& [directory, name] = found->second.last;
+    std::string text = directory == kRootFile ? name : path(directory, depth - 1) + "/" + name;
+    if (!found->second.present.contains(found->second.last)) text += " (unlinked)";
     return text;
   }
   void add(const NameRef& name, FileId file) {
     if (name.directory == kNoFile) return;
-    entries_[{name.directory, name.name}] = file;
-    last_[file] = name;
+    const Entry entry{name.directory, name.name};
+    const auto [holder, is_new] = entries_.try_emplace(entry, file);
+    if (!is_new && holder->second != file) {
+      files_[holder->second].present.erase(entry);
+      holder->second = file;
+    }
+    files_[file].present.insert(entry);
+    files_[file].last = entry;
   }
   void remove(const NameRef& name) {
     const auto entry = entries_.find({name.directory, name.name});
     if (entry == entries_.end()) return;
-    const FileId file = entry->second;
+    FileNames& names = files_[entry->second];
+    names.present.erase(entry->first);
     entries_.erase(entry);
     // Another hard link is a better name than one that is gone.
-    const auto other = std::find_if(entries_.begin(), entries_.end(),
-                                    [&](const auto& each) { return each.second == file; });
-    if (other != entries_.end()) last_[file] = {other->first.first, other->first.second};
+    if (!names.present.empty()) names.last = *names.present.begin();
   }
 
-  std::map<std::pair<FileId, std::string>, FileId> entries_;
-  std::map<FileId, NameRef> last_;
+  std::map<Entry, FileId> entries_;
+  std::map<FileId, FileNames> files_;
 };
+
+namespace {
 
 std::string quoted(std::string_view text, std::size_t most = SIZE_MAX) {
   std::string result = "\"";
@@ -119,6 +129,7 @@ std::string bytes_at(std::uint64_t count, std::uint64_t offset) {
   return " " + std::to_string(count) + " bytes at " + std::to_string(offset);
 }
 
+template <typename Names>
 std::string storage_text(const TraceEvent& event, const Names& names) {
   const std::string file = quoted(names.path(event.file));
   switch (row_info(event.row).kind) {
@@ -160,28 +171,34 @@ std::string storage_text(const TraceEvent& event, const Names& names) {
   }
 }
 
-Names names_at(const Trace& trace, std::size_t index) {
-  Names names(trace.initial);
-  for (std::size_t i = 0; i < index; ++i) names.apply(trace.events[i]);
-  // A file's own creation names it; a name that goes is still there.
-  if (trace.events[index].created) names.apply(trace.events[index]);
-  return names;
-}
-
 }  // namespace
 
-std::string event_path(const Trace& trace, std::size_t index) {
-  const TraceEvent& event = trace.events[index];
-  const Names names = names_at(trace, index);
+EventDescriber::EventDescriber(const Trace& trace) : trace_(trace) {}
+EventDescriber::~EventDescriber() = default;
+
+const EventDescriber::Names& EventDescriber::names_at(std::size_t index) {
+  // A file's own creation names it; a name that goes is still there.
+  const std::size_t wanted = index + (trace_.events[index].created ? 1 : 0);
+  if (!names_ || wanted < applied_) {
+    names_ = std::make_unique<Names>(trace_.initial);
+    applied_ = 0;
+  }
+  for (; applied_ < wanted; ++applied_) names_->apply(trace_.events[applied_]);
+  return *names_;
+}
+
+std::string EventDescriber::path(std::size_t index) {
+  const TraceEvent& event = trace_.events[index];
+  const Names& names = names_at(index);
   if (!event.name2.name.empty()) return names.path(event.name2);
   if (!event.name.name.empty()) return names.path(event.name);
   return event.file == kNoFile ? "" : names.path(event.file);
 }
 
-std::string describe_event(const Trace& trace, std::size_t index) {
+std::string EventDescriber::describe(std::size_t index) {
   constexpr std::size_t kQuotedBytes = 40;
-  const TraceEvent& event = trace.events[index];
-  const Names names = names_at(trace, index);
+  const TraceEvent& event = trace_.events[index];
+  const Names& names = names_at(index);
 
   std::string line = std::to_string(index) + "  " + std::to_string(event.process) + "/" +
                      std::to_string(event.thread) + "  ";
@@ -189,7 +206,7 @@ std::string describe_event(const Trace& trace, std::size_t index) {
   switch (event.kind) {
     case EventKind::kAcknowledgement:
       line += (call.empty() ? "acknowledge" : call) + " told " +
-              quoted(trace.data(event.data), kQuotedBytes);
+              quoted(trace_.data(event.data), kQuotedBytes);
       break;
     case EventKind::kUnmodelled:
       return line + (call.empty() ? "" : call + " ") + "not modelled: " + event.text;
@@ -205,6 +222,14 @@ std::string describe_event(const Trace& trace, std::size_t index) {
     if (name != nullptr) line += std::string(" ") + name;
   }
   return line;
+}
+
+std::string describe_event(const Trace& trace, std::size_t index) {
+  return EventDescriber(trace).describe(index);
+}
+
+std::string event_path(const Trace& trace, std::size_t index) {
+  return EventDescriber(trace).path(index);
 }
 
 }  // namespace crashgate::faultinject

@@ -49,6 +49,19 @@ nlohmann::json disk_json(const DiskReport& disk) {
       {"skipped", disk.skipped.empty() ? nlohmann::json(nullptr) : nlohmann::json(disk.skipped)}};
 }
 
+// "120 of 400 recoveries, drawn by seed, cut by a second power loss: 3,456 states  sampled"
+std::string recovery_line(const SecondCrashes& second) {
+  const auto of_all =
+      second.recorded == second.first_states
+          ? "all"
+          : fmt::format("{} of {}, drawn by seed,", with_separators(second.recorded),
+                        with_separators(second.first_states));
+  return fmt::format("recoveries: {} recorded, {} cut by a second power loss: {} states  {}",
+                     of_all, with_separators(second.recoveries.size()),
+                     with_separators(second.exploration.states),
+                     second.exhaustive() ? "exhaustive" : "sampled");
+}
+
 std::string count_of_violations(const CheckReport& report) {
   if (report.findings.empty()) return "no violation";
   return fmt::format(
@@ -69,6 +82,7 @@ std::string to_text(const CheckReport& report) {
     text += model_line(model->name, found->second);
   }
   if (report.disk) text += disk_text(*report.disk);
+  if (report.second) text += "  " + recovery_line(*report.second) + "\n";
   text += "  basis: " + report.basis + "\n";
   if (!report.exploration.barriers.empty())
     text += "  " + barrier_line(report.exploration.barriers) + "\n";
@@ -79,7 +93,9 @@ std::string to_text(const CheckReport& report) {
           ? fmt::format(" and {} disk states", with_separators(report.disk->states))
           : "";
   text += fmt::format("\n{}: {} in {} crash states{}, {:.1f} s\n", headline(report.verdict),
-                      count_of_violations(report), with_separators(report.exploration.states),
+                      count_of_violations(report),
+                      with_separators(report.exploration.states +
+                                      (report.second ? report.second->exploration.states : 0)),
                       on_disk, report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   for (const auto& note : report.notes) text += "note: " + note + "\n";
@@ -101,6 +117,15 @@ nlohmann::json to_json(const CheckReport& report) {
                                             {"seconds", report.seconds},
                                             {"skipped", nullptr}}});
   if (report.disk) json["engines"].push_back(disk_json(*report.disk));
+  if (report.second)
+    json["engines"].push_back({{"name", "recovery"},
+                               {"first_states", report.second->first_states},
+                               {"recorded", report.second->recorded},
+                               {"cut", report.second->recoveries.size()},
+                               {"states", report.second->exploration.states},
+                               {"exhaustive", report.second->exhaustive()},
+                               {"flaky", report.second->exploration.flaky},
+                               {"skipped", nullptr}});
   json["models"] = nlohmann::json::array();
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));

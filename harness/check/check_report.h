@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/check/second_crash.h"
 #include "harness/crash_state/crash_exploration.h"
 #include "harness/report/disk_rows.h"
 #include "harness/report/report.h"
@@ -41,7 +42,8 @@ struct CheckReport {
   std::string basis;
   std::vector<const PersistenceModel*> models;
   CrashExploration exploration;
-  std::optional<DiskReport> disk;  // where --disk was given
+  std::optional<DiskReport> disk;       // where --disk was given
+  std::optional<SecondCrashes> second;  // with a recovery
   std::vector<std::string> blind;  // barriers whose loss the checker does not notice, a line each
   std::vector<Finding> findings;
   double recording_seconds = 0;

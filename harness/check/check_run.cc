@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <iterator>
 #include <set>
 
-#include "faultinject/ptrace_recorder.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
 #include "harness/check/disk_check.h"
@@ -30,8 +30,20 @@ using faultinject::Trace;
 constexpr double kCheckerStatesPerSecond = 3000;
 constexpr double kLoopStatesPerSecond = 20000;
 
+// Parts of the budget's time: of what is left, where another stage comes after; and of what the
+// recoveries have.
+constexpr double kShareOfAStage = 0.5;
+constexpr double kRecordingShare = 0.4;
+constexpr std::uint64_t kFewestRecoveries = 16;
+constexpr std::uint64_t kStatesOfARecovery = 16;  // are to be expected
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Clock::time_point seconds_from_now(double seconds) {
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 tl::unexpected<Error> bad_input(std::string what, std::string where) {
@@ -52,9 +64,9 @@ class CheckRun {
   }
 
   Result<CheckReport> run() {
-    for (const auto step : {&CheckRun::record, &CheckRun::compare_trees, &CheckRun::try_checker,
+    for (const auto step : {&CheckRun::set_up, &CheckRun::record, &CheckRun::try_checker,
                             &CheckRun::record_on_disk, &CheckRun::explore, &CheckRun::explore_disks,
-                            &CheckRun::find, &CheckRun::find_on_disk}) {
+                            &CheckRun::find, &CheckRun::find_on_disk, &CheckRun::cut_recoveries}) {
       if (auto done = (this->*step)(); !done) return tl::unexpected(done.error());
       report_.interrupted = report_.interrupted || interrupting_signal() != 0;
       if (report_.interrupted) return std::move(report_);
@@ -65,58 +77,45 @@ class CheckRun {
   }
 
  private:
-  void show(std::string_view stage, std::uint64_t states) const {
-    if (options_.progress) options_.progress(stage, states);
+  void show(std::string_view stage, std::uint64_t count, std::string_view unit = "states") const {
+    if (options_.progress) options_.progress(stage, count, unit);
   }
 
-  Result<void> record() {
+  WorkloadOptions commanded(const std::string& command, std::string_view stage) const {
+    auto asked = workload_options(options_, command, scratch_.path() + "/work", scratch_.path());
+    asked.watch = [this, stage, begun = Clock::now()] {
+      show(stage, static_cast<std::uint64_t>(seconds_since(begun)), "seconds");
+    };
+    return asked;
+  }
+
+  Result<void> set_up() {
     const auto directory = scratch_.path() + "/work";
     if (::mkdir(directory.c_str(), 0700) != 0)
       return tl::unexpected(error_from_errno(errno, "mkdir", directory));
-    if (auto set_up = run_setup_command(options_.setup, directory); !set_up) return set_up;
-    show("recording", 0);
-    const auto begun = Clock::now();
-    auto recorded = record_in(directory);
-    if (!recorded || interrupting_signal() != 0) return recorded;
-    report_.recording_seconds = seconds_since(begun);
-    if (auto succeeded = expect_success(recording_, options_); !succeeded) return succeeded;
-    note_recording();
+    if (options_.setup.empty()) return {};
+    auto ended = run_apart(commanded(options_.setup, "setup"));
+    if (!ended) return tl::unexpected(ended.error());
+    if (!*ended) return {};
+    const auto& end = **ended;
+    if (auto wrong = what_went_wrong("the setup", end, options_.workload_timeout); !wrong.empty())
+      return bad_input(std::move(wrong), options_.setup);
+    for (const auto& command : end.left_behind)
+      report_.notes.push_back("a process outlived the setup, and was killed: " + command);
     return {};
   }
 
-  // By a process of its own: when that is killed, everything that it traces dies with it.
-  Result<void> record_in(const std::string& directory) {
-    const auto trace_path = scratch_.path() + "/trace";
-    const auto body = [&](unsigned) -> nlohmann::json {
-      auto recording = faultinject::record_with_ptrace(workload_options(options_, directory));
-      if (!recording)
-        return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
-      if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)
-        return {{"failed", written.error().message}, {"theirs", false}};
-      return {{"exit_status", recording->exit_status},
-              {"signal", recording->signal},
-              {"left_behind", recording->left_behind},
-              {"written_outside", recording->written_outside},
-              {"more_written_outside", recording->more_written_outside},
-              {"output_only_at_exit", recording->output_only_at_exit}};
-    };
-    auto answers = run_jobs(1, body, [] { return interrupting_signal() == 0; });
-    if (!answers) return tl::unexpected(answers.error());
-    if (!*answers) return {};
-    const auto& answer = (*answers)->front();
-    if (answer.contains("failed"))
-      return tl::unexpected(
-          Error{answer.at("theirs") ? ErrorCode::kInvalidArgument : ErrorCode::kIo, 0, "recording",
-                answer.at("failed")});
-    recording_.exit_status = answer.at("exit_status");
-    recording_.signal = answer.at("signal");
-    recording_.left_behind = answer.at("left_behind");
-    recording_.written_outside = answer.at("written_outside");
-    recording_.more_written_outside = answer.at("more_written_outside");
-    recording_.output_only_at_exit = answer.at("output_only_at_exit");
-    auto trace = faultinject::read_trace(trace_path);
-    if (!trace) return tl::unexpected(Error{ErrorCode::kIo, 0, "recording", trace.error().message});
-    recording_.trace = std::move(*trace);
+  Result<void> record() {
+    const auto begun = Clock::now();
+    auto recorded = record_apart(commanded(options_.workload, "recording"));
+    if (!recorded) return tl::unexpected(recorded.error());
+    if (!*recorded) return {};
+    recording_ = std::move(**recorded);
+    report_.recording_seconds = seconds_since(begun);
+    if (auto wrong = what_went_wrong("the workload", end_of(recording_), options_.workload_timeout);
+        !wrong.empty())
+      return bad_input(std::move(wrong), options_.workload);
+    note_recording();
     return {};
   }
 
@@ -125,19 +124,13 @@ class CheckRun {
   void note_recording() {
     report_.recorder = trace().recorder;
     std::set<std::uint32_t> processes;
-    std::set<std::string> unmodelled;
-    for (std::size_t i = 0; i < trace().events.size(); ++i) {
-      const auto& event = trace().events[i];
+    for (const auto& event : trace().events) {
       processes.insert(event.process);
       report_.events += event.kind == EventKind::kStorage ? 1 : 0;
       report_.acknowledgements += event.kind == EventKind::kAcknowledgement ? 1 : 0;
-      if (event.kind != EventKind::kUnmodelled) continue;
-      const auto path = faultinject::event_path(trace(), i);
-      unmodelled.insert(path.empty() ? event.text : event.text + ": " + path);
     }
     report_.processes = processes.size();
-    for (const auto& text : unmodelled) report_.inconclusive_reasons.push_back(text);
-    for (const auto& text : trace().blind_spots) report_.inconclusive_reasons.push_back(text);
+    report_.inconclusive_reasons = doubts_about(trace());
     for (const auto& command : recording_.left_behind)
       report_.notes.push_back("a process outlived the workload, and was killed: " + command);
     for (const auto& path : recording_.written_outside)
@@ -157,15 +150,6 @@ class CheckRun {
   std::size_t lines_told() const {
     const auto told = acknowledgements(trace());
     return static_cast<std::size_t>(std::ranges::count(told, '\n'));
-  }
-
-  Result<void> compare_trees() {
-    const auto difference =
-        first_difference(predicted_tree(trace()), tree_of(trace(), trace().final));
-    if (!difference.empty())
-      report_.inconclusive_reasons.push_back(
-          "the directory is not what the recorded calls make of it: " + difference);
-    return {};
   }
 
   // In a process of its own: a judge may change its mount namespace.
@@ -201,11 +185,9 @@ class CheckRun {
       return bad_input("the checker cannot be run in the directory of a crash state",
                        answer.at("broken"));
     if (const std::string why = answer.at("final"); !why.empty())
-      return bad_input(
-          "the checker rejects the directory as the workload left it, without any crash", why);
+      return bad_input("the directory as the workload left it is rejected, without any crash", why);
     if (const std::string why = answer.at("initial"); !why.empty())
-      report_.notes.push_back("the checker rejects the directory as it was before the workload: " +
-                              why);
+      report_.notes.push_back("the directory as it was before the workload is rejected: " + why);
     return {};
   }
 
@@ -213,24 +195,31 @@ class CheckRun {
     return make_state_checker(trace(), {scratch_.path(), options_.checker}, name);
   }
 
-  Result<void> explore() {
+  // `share`: of the budget's time, from now on.
+  CrashExplorationOptions exploration(double share) const {
     CrashExplorationOptions exploring;
     exploring.models = options_.models;
     exploring.basis = options_.basis;
     exploring.seed = options_.seed;
     exploring.jobs = options_.jobs;
-    exploring.test_barriers = true;
-    exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     if (options_.budget_seconds > 0) {
-      deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                     std::chrono::duration<double>(options_.budget_seconds));
-      exploring.deadline =
-          disk_.is_off() ? deadline_ : Clock::now() + (deadline_ - Clock::now()) / 2;
+      exploring.deadline = seconds_from_now(options_.budget_seconds * share);
       const double rate = options_.checker.loop ? kLoopStatesPerSecond : kCheckerStatesPerSecond;
       exploring.state_limit = static_cast<std::uint64_t>(options_.budget_seconds * rate *
                                                          static_cast<double>(options_.jobs));
     }
     if (options_.state_limit > 0) exploring.state_limit = options_.state_limit;
+    return exploring;
+  }
+
+  bool has_recovery() const { return !options_.checker.recover.empty(); }
+  int stages_after_models() const { return (disk_.is_off() ? 0 : 1) + (has_recovery() ? 1 : 0); }
+
+  Result<void> explore() {
+    exploring_since_ = Clock::now();
+    auto exploring = exploration(std::pow(kShareOfAStage, stages_after_models()));
+    exploring.test_barriers = true;
+    exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     auto explored = explore_crash_states(subjects(), exploring);
     if (!explored) return tl::unexpected(explored.error());
     report_.exploration = std::move(*explored);
@@ -244,16 +233,63 @@ class CheckRun {
     return disk_.record();
   }
 
-  // What the models left of the time.
   Result<void> explore_disks() {
     if (disk_.is_off()) return {};
-    return disk_.explore(deadline_);
+    const double seconds = seconds_left() * (has_recovery() ? kShareOfAStage : 1);
+    return disk_.explore(options_.budget_seconds > 0 ? seconds_from_now(seconds)
+                                                     : Clock::time_point::max());
   }
 
   Result<void> find_on_disk() {
+    if (disk_.is_off()) return {};
     auto found = disk_.find();
     if (!found) return tl::unexpected(found.error());
     std::ranges::move(*found, std::back_inserter(report_.findings));
+    return {};
+  }
+
+  // Of the budget.
+  double seconds_left() const {
+    return std::max(0.0, options_.budget_seconds - seconds_since(exploring_since_));
+  }
+
+  // What is left of the budget. In states: as many again as the first crashes have.
+  Result<void> cut_recoveries() {
+    if (!has_recovery()) return {};
+    const auto first = exploration(1);
+    const double left = seconds_left();
+    SecondCrashOptions cutting{
+        .exploration = first,
+        .checker = {scratch_.path(), options_.checker},
+        .recovery = commanded(options_.checker.recover, ""),
+        .first_state_limit = first.state_limit,
+        .recovery_limit = std::max(kFewestRecoveries, first.state_limit / kStatesOfARecovery),
+        .progress = options_.progress};
+    cutting.recovery.terminal = false;
+    cutting.recovery.time_limit = options_.checker.timeout;
+    if (options_.budget_seconds > 0) {
+      cutting.recording_deadline = seconds_from_now(left * kRecordingShare);
+      cutting.exploration.deadline = seconds_from_now(left);
+    } else {
+      cutting.exploration.judgement_limit = first.state_limit * options_.models.size();
+    }
+    cutting.exploration.progress = [&](std::uint64_t states, std::uint64_t) {
+      show("second crash", states);
+    };
+    auto cut = explore_second_crashes(trace(), cutting);
+    if (!cut) return tl::unexpected(cut.error());
+    for (const auto& doubt : cut->doubts)
+      report_.inconclusive_reasons.push_back("during recovery: " + doubt);
+    for (auto& [finding, rejection, first_crash] : cut->findings) {
+      const auto& recovery = cut->recoveries[rejection.subject];
+      auto subject = case_subject();
+      subject["told"] = acknowledgements(trace()).substr(0, recovery.acknowledgement_end);
+      subject["first_crash"] = first_crash;
+      finding.case_path = save(finding, rejection, std::move(subject), recovery.trace);
+      report_.findings.push_back(std::move(finding));
+    }
+    report_.interrupted = cut->interrupted;
+    report_.second = std::move(*cut);
     return {};
   }
 
@@ -287,43 +323,54 @@ class CheckRun {
           found, {make_crash_finding(trace(), rejection, options_.basis, "power"), rejection});
     }
     for (auto& [finding, rejection] : found) {
-      finding.case_path = save(finding, rejection);
+      finding.case_path = save(finding, rejection, case_subject(), trace());
       report_.findings.push_back(std::move(finding));
     }
     return {};
   }
 
-  std::string save(const Finding& finding, const Rejection& rejection) {
+  nlohmann::json case_subject() const {
+    return {{"checker", options_.checker.command},
+            {"loop", options_.checker.loop},
+            {"timeout", options_.checker.timeout.count()},
+            {"recover", options_.checker.recover},
+            {"workload", options_.workload},
+            {"setup", options_.setup}};
+  }
+
+  std::string save(const Finding& finding, const Rejection& rejection, nlohmann::json subject,
+                   const Trace& recorded) {
     const CrashCase saved{.id = finding.id,
                           .kind = finding.kind,
                           .message = finding.message,
                           .seed = options_.seed,
                           .rejection = rejection,
                           .basis = options_.basis,
-                          .subject = {{"checker", options_.checker.command},
-                                      {"loop", options_.checker.loop},
-                                      {"timeout", options_.checker.timeout.count()},
-                                      {"workload", options_.workload},
-                                      {"setup", options_.setup}},
-                          .trace = trace()};
+                          .subject = std::move(subject),
+                          .trace = recorded};
     auto path = save_crash_case(options_.out, saved);
     if (path) return *path;
     report_.notes.push_back("a case is not saved: " + to_string(path.error()));
     return "";
   }
 
+  void note_flaky(const CrashExploration& explored) {
+    if (explored.flaky == 0) return;
+    report_.inconclusive_reasons.push_back(
+        fmt::format("the checker is flaky: it accepted {} state(s) that it had rejected; {}",
+                    explored.flaky, explored.flaky_message));
+  }
+
   void conclude() {
-    const auto& exploration = report_.exploration;
-    if (exploration.flaky > 0)
-      report_.inconclusive_reasons.push_back(
-          fmt::format("the checker is flaky: it accepted {} state(s) that it had rejected; {}",
-                      exploration.flaky, exploration.flaky_message));
-    for (const auto& test : exploration.barriers) {
+    note_flaky(report_.exploration);
+    if (report_.second) note_flaky(report_.second->exploration);
+    faultinject::EventDescriber describer(trace());
+    for (const auto& test : report_.exploration.barriers) {
       if (test.noticed || test.states_added == 0) continue;
       report_.blind.push_back(
           fmt::format("without {} there are {} more states, and the checker "
                       "accepts {}",
-                      faultinject::describe_event(trace(), test.event), test.states_added,
+                      describer.describe(test.event), test.states_added,
                       test.exhaustive ? "them all" : "all tried"));
     }
     conclude_disks();
@@ -361,13 +408,25 @@ class CheckRun {
   const CheckOptions& options_;
   const ScratchDirectory& scratch_;
   Clock::time_point started_;
-  Clock::time_point deadline_ = Clock::time_point::max();
   DiskCheck disk_;
+  Clock::time_point exploring_since_;
   Recording recording_;
   CheckReport report_;
 };
 
 }  // namespace
+
+WorkloadOptions workload_options(const CheckOptions& options, const std::string& command,
+                                 const std::string& directory, const std::string& scratch) {
+  return {.command = command,
+          .directory = directory,
+          .scratch = scratch,
+          .ignored = options.ignored,
+          .recorder = options.recorder,
+          .terminal = options.terminal,
+          .stacks = options.stacks,
+          .time_limit = options.workload_timeout};
+}
 
 Result<CheckReport> run_check(const CheckOptions& options) {
   auto scratch = ScratchDirectory::create();

@@ -10,6 +10,7 @@
 
 #include "harness/check/check_report.h"
 #include "harness/check/checker.h"
+#include "harness/check/workload.h"
 #include "harness/crash_state/persistence_model.h"
 #include "harness/disk/file_system.h"
 #include "store/error.h"
@@ -17,8 +18,10 @@
 namespace crashgate::harness {
 
 struct CheckOptions {
-  std::string setup;     // empty: none
-  std::string workload;  // for /bin/sh -c
+  std::string setup;                                    // empty: none
+  std::string workload;                                 // for /bin/sh -c
+  std::chrono::milliseconds workload_timeout{600'000};  // for setup and workload, each; 0: none
+  Recorder recorder = Recorder::kPtrace;
   CheckerOptions checker;
   std::vector<const PersistenceModel*> models;
   /// Names of models, "disk:ext4" and so on included; findings under others are only reported.
@@ -37,8 +40,13 @@ struct CheckOptions {
   bool stacks = false;
   std::string out = ".crashgate";
   std::string command;  // the command line, for the report
-  std::function<void(std::string_view stage, std::uint64_t states)> progress = {};
+  std::function<void(std::string_view stage, std::uint64_t count, std::string_view unit)> progress =
+      {};
 };
+
+/// One of the user's commands, as the options have it; without a `watch`.
+WorkloadOptions workload_options(const CheckOptions& options, const std::string& command,
+                                 const std::string& directory, const std::string& scratch);
 
 /// InvalidArgument: bad input, a workload or a checker that does not do its part; anything else:
 /// crashgate or the machine failed. Whatever way it ends, nothing of it is left but the cases.

@@ -134,6 +134,11 @@ struct Checker::State {
 
   Result<void> prepare();
   CheckerAnswer check(const std::string& directory, const std::string& stdout_file) {
+    if (recovery) {
+      auto recovered = recovery->check(directory, stdout_file);
+      recovered.of_recovery = true;
+      if (recovered.answer != Answer::kAccepted) return recovered;
+    }
     return options.loop ? check_in_loop(directory, stdout_file)
                         : check_once(directory, stdout_file);
   }
@@ -169,6 +174,7 @@ struct Checker::State {
   std::vector<pid_t> others;  // children that are not the checker's
   ChildProcess loop;          // pid -1: not running
   Pipe questions;
+  std::unique_ptr<State> recovery;
 };
 
 Result<void> Checker::State::prepare() {
@@ -193,7 +199,10 @@ Result<void> Checker::State::prepare() {
   }
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
     return tl::unexpected(error_from_errno(errno, "prctl: PR_SET_CHILD_SUBREAPER", ""));
-  return {};
+  if (options.recover.empty()) return {};
+  recovery = std::make_unique<State>(
+      CheckerOptions{.command = options.recover, .timeout = options.timeout});
+  return recovery->prepare();
 }
 
 ChildProcess Checker::State::start_in(const char* directory, int standard_input) {

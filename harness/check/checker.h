@@ -24,7 +24,10 @@ namespace crashgate::harness {
 struct CheckerOptions {
   std::string command;  // for /bin/sh -c; executed directly where it needs no shell
   bool loop = false;    // keep one process running: see below
-  std::chrono::milliseconds timeout{10000};
+  std::chrono::milliseconds timeout{10000};  // of one check, and of one recovery
+  /// Runs before the checker, on every state, and as that does without `loop`; where its exit
+  /// status is not 0 the checker is not asked. Empty: none.
+  std::string recover;
 };
 
 enum class Answer : std::uint8_t { kAccepted, kRejected, kHung, kBroken };
@@ -34,8 +37,9 @@ enum class Answer : std::uint8_t { kAccepted, kRejected, kHung, kBroken };
 /// error that is not blank; else "exit status 3", "killed by SIGSEGV", "no answer within 10 s".
 struct CheckerAnswer {
   Answer answer = Answer::kBroken;
-  std::string reason;  // empty where accepted
-  std::string output;  // what it printed, standard output first
+  std::string reason;        // empty where accepted
+  std::string output;        // what it printed, standard output first
+  bool of_recovery = false;  // it is the recovery that answered, and did not accept
 };
 
 /// The loop protocol: for each state crashgate writes one line, `DIRECTORY<TAB>STDOUT_FILE\n`, to

@@ -26,12 +26,12 @@ Result<void> fill(const CrashCase& saved, const std::string& path) {
   CrashStateEnumerator states(saved.trace, *find_model(saved.rejection.model),
                               {.basis = saved.basis});
   const auto* state = rebuild(saved, states);
-  if (state == nullptr) return {};  // a judge with models of its own; the trace says it all
-  const auto told = acknowledgements(saved.trace);
-  if (auto written = write_text(path + "/stdout",
-                                std::string_view(told).substr(0, state->acknowledgement_end));
-      !written)
-    return written;
+  if (state == nullptr) return {};      // a judge with models of its own; the trace says it all
+  const auto& subject = saved.subject;  // a recovery's trace does not know what the workload told
+  const auto told = subject.contains("told")
+                        ? subject.at("told").get<std::string>()
+                        : acknowledgements(saved.trace).substr(0, state->acknowledgement_end);
+  if (auto written = write_text(path + "/stdout", told); !written) return written;
   if (!saved.rejection.judgement.output.empty()) {
     if (auto written = write_text(path + "/output", saved.rejection.judgement.output); !written)
       return written;

@@ -20,7 +20,9 @@ struct CrashCase {
   std::uint64_t seed = 0;
   Rejection rejection;  // the example: model, crash point, what is lost
   Basis basis;
-  nlohmann::json subject;  // what judges it: {"checker": ...} or {"store": ...}
+  /// What judges it: {"checker": ...} or {"store": ...}. The trace of a recovery comes with "told",
+  /// what the workload had told, and "first_crash", lines about how the recovery came about.
+  nlohmann::json subject;
   faultinject::Trace trace;
 };
 

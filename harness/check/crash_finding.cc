@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <set>
 
 #include "faultinject/source_location.h"
@@ -22,6 +23,25 @@ std::string source_of(faultinject::SourceLocator& locator, const faultinject::Tr
   if (!caller) return "";
   return fmt::format("{}:{}{}", caller->file, caller->line,
                      caller->function.empty() ? "" : " (" + caller->function + ")");
+}
+
+// What a report says of events; quickest in ascending order.
+struct EventTexts {
+  explicit EventTexts(const Trace& trace) : describer(trace), locator(trace) {}
+  faultinject::EventDescriber describer;
+  faultinject::SourceLocator locator;
+};
+
+FindingEvent finding_event(const Trace& trace, std::size_t index, EventTexts& texts) {
+  const auto& event = trace.events[index];
+  auto source = source_of(texts.locator, event);
+  if (event.kind == EventKind::kAcknowledgement) {
+    std::string text(trace.data(event.data));
+    while (text.ends_with('\n')) text.pop_back();
+    return {index, "acknowledgement", std::move(text), std::move(source)};
+  }
+  return {index, faultinject::row_info(event.row).name, texts.describer.path(index),
+          std::move(source)};
 }
 
 // Names drawn at random, and counters, are alike: each run of digits and hexadecimal digits that
@@ -44,14 +64,17 @@ std::string without_numbers(const std::string& text) {
 }
 
 // Of calls that had returned; those under way may be done in part, and nobody was promised more.
-std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t crash_point) {
-  std::vector<FindingEvent> told;
-  for (std::size_t i = 0; i < std::min(crash_point, trace.events.size()); ++i) {
-    if (trace.events[i].kind == EventKind::kAcknowledgement)
-      told.push_back(finding_event(trace, i));
+std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t crash_point,
+                                              EventTexts& texts) {
+  std::vector<std::size_t> told;
+  for (std::size_t i = std::min(crash_point, trace.events.size());
+       i-- > 0 && told.size() < kMostAcknowledgements;) {
+    if (trace.events[i].kind == EventKind::kAcknowledgement) told.push_back(i);
   }
-  keep_latest(told);
-  return told;
+  std::vector<FindingEvent> events;
+  for (auto index = told.rbegin(); index != told.rend(); ++index)
+    events.push_back(finding_event(trace, *index, texts));
+  return events;
 }
 
 std::string describe_crash(const Trace& trace, std::size_t crash_point) {
@@ -61,11 +84,9 @@ std::string describe_crash(const Trace& trace, std::size_t crash_point) {
 }
 
 // "renameat entry k": the call, what kind of change, and the file's own name.
-std::string shape_of(const Trace& trace, const MicroOperationText& operation) {
-  const auto lost = finding_event(trace, operation.event);
-  const auto path = lost.path.substr(lost.path.rfind('/') + 1);
-  return fmt::format("{} {} {}", lost.call, operation.text.substr(0, operation.text.find(' ')),
-                     without_numbers(path));
+std::string shape_of(const FindingEvent& lost, const std::string& text) {
+  const auto name = lost.path.substr(lost.path.rfind('/') + 1);
+  return fmt::format("{} {} {}", lost.call, text.substr(0, text.find(' ')), without_numbers(name));
 }
 
 }  // namespace
@@ -88,7 +109,7 @@ void keep_latest(std::vector<FindingEvent>& acknowledged) {
 Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const Basis& basis,
                            std::string engine) {
   CrashStateEnumerator states(trace, *find_model(rejection.model), {.basis = basis});
-  faultinject::SourceLocator locator(trace);
+  EventTexts texts(trace);
   Finding finding;
   finding.kind = rejection.judgement.kind;
   finding.seen = rejection.judgement.message;
@@ -96,21 +117,20 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   finding.models.assign(rejection.models.begin(), rejection.models.end());
   finding.count = rejection.count;
   finding.counted = "crash state";
-  finding.acknowledged = acknowledged_before(trace, rejection.crash_point);
+  finding.acknowledged = acknowledged_before(trace, rejection.crash_point, texts);
   if (rejection.crash_point > 0)
-    finding.crash_after.push_back(finding_event(trace, rejection.crash_point - 1));
+    finding.crash_after.push_back(finding_event(trace, rejection.crash_point - 1, texts));
   finding.disturbances.push_back(describe_crash(trace, rejection.crash_point));
 
-  std::set<std::size_t> events;
   std::set<std::string> shapes;
+  std::optional<std::size_t> event;  // that finding.lost ends with
   for (const auto operation : rejection.lost) {
     const auto lost = states.describe(operation);
-    shapes.insert(shape_of(trace, lost));
-    const auto source = source_of(locator, trace.events[lost.event]);
+    if (event != lost.event) finding.lost.push_back(finding_event(trace, lost.event, texts));
+    event = lost.event;
+    const auto& source = finding.lost.back().source;
+    shapes.insert(shape_of(finding.lost.back(), lost.text));
     finding.disturbances.push_back("lost: " + lost.text + (source.empty() ? "" : ", " + source));
-    if (!events.insert(lost.event).second) continue;
-    finding.lost.push_back(finding_event(trace, lost.event));
-    finding.lost.back().source = source;
   }
   finding.message = finding.seen;
   for (const auto& line : finding.disturbances) finding.message += "; " + line;

@@ -100,21 +100,27 @@ Result<CheckerAnswer> DirectoryChecker::ask(const std::string& directory,
   return state_->checker.check(directory, state_->told.path());
 }
 
+Result<void> DirectoryChecker::tell(std::size_t acknowledgement_end) {
+  return state_->told.show(acknowledgement_end);
+}
+
 Judgement judgement_of(CheckerAnswer answer) {
+  const std::string who = answer.of_recovery ? "the recovery" : "the checker";
+  const std::string cause = answer.of_recovery ? "recovery: " : "";
   switch (answer.answer) {
     case Answer::kAccepted:
       return {};
     case Answer::kBroken:
-      return {false, FindingKind::kChecker, "the checker cannot be run any more: " + answer.reason,
-              without_numbers(answer.reason), std::move(answer.output)};
+      return {false, FindingKind::kChecker, who + " cannot be run any more: " + answer.reason,
+              cause + without_numbers(answer.reason), std::move(answer.output)};
     case Answer::kHung:
-      return {false, FindingKind::kHang, "the checker hangs: " + answer.reason, "hang",
+      return {false, FindingKind::kHang, who + " hangs: " + answer.reason, cause + "hang",
               std::move(answer.output)};
     case Answer::kRejected:
       break;
   }
-  return {false, FindingKind::kChecker, "the checker says: " + answer.reason,
-          without_numbers(answer.reason), std::move(answer.output)};
+  return {false, FindingKind::kChecker, who + " says: " + answer.reason,
+          cause + without_numbers(answer.reason), std::move(answer.output)};
 }
 
 }  // namespace crashgate::harness

@@ -24,6 +24,8 @@ class DirectoryChecker {
 
   /// `acknowledgement_end`: bytes of what had been told.
   Result<CheckerAnswer> ask(const std::string& directory, std::size_t acknowledgement_end);
+  /// Makes the file of acknowledgements what a checker would find; for whoever else reads it.
+  Result<void> tell(std::size_t acknowledgement_end);
 
  private:
   struct State;

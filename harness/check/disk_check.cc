@@ -13,7 +13,6 @@
 #include <nlohmann/json.hpp>
 
 #include "faultinject/disk/recorded_disk.h"
-#include "faultinject/ptrace_recorder.h"
 #include "harness/check/directory_checker.h"
 #include "harness/check/disk_finding.h"
 #include "harness/check/disk_minimal.h"
@@ -56,6 +55,18 @@ class HeldErrors {
   UniqueFd shown_;
 };
 
+// InvalidArgument: the command did not end well.
+Result<void> expect_success(std::string_view what, const CommandEnd& end,
+                            const std::string& command, const CheckOptions& options,
+                            const FileSystemChoice& choice, const HeldErrors& errors) {
+  const auto wrong = what_went_wrong(what, end, options.workload_timeout);
+  if (wrong.empty()) return {};
+  errors.show();
+  return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0,
+                              fmt::format("{} on a disk of {}", wrong, to_string(choice)),
+                              command});
+}
+
 }  // namespace
 
 DiskCheck::DiskCheck(const CheckOptions& options, std::string scratch, std::string directory)
@@ -74,33 +85,34 @@ DiskCheck::DiskCheck(const CheckOptions& options, std::string scratch, std::stri
 }
 
 void DiskCheck::show(std::string_view stage, std::uint64_t states) const {
-  if (options_.progress) options_.progress(stage, states);
+  if (options_.progress) options_.progress(stage, states, "states");
 }
 
 DiskWorkload DiskCheck::workload(const FileSystemChoice& choice) const {
   const auto errors = std::make_shared<std::optional<HeldErrors>>();
   DiskWorkload made;
   made.directory = directory_;
-  made.set_up = [this, errors](const std::string& directory) {
+  made.set_up = [this, errors, &choice](const std::string& directory) -> Result<void> {
     errors->emplace();
-    auto done = run_setup_command(options_.setup, directory);
-    if (!done) (*errors)->show();
-    return done;
+    if (options_.setup.empty()) return {};
+    const auto ended = run_apart(workload_options(options_, options_.setup, directory, scratch_));
+    if (!ended) return tl::unexpected(ended.error());
+    if (!*ended) return {};
+    return expect_success("the setup", **ended, options_.setup, options_, choice, **errors);
   };
   made.run = [this, errors, &choice](
                  const std::string& directory, const std::atomic<std::uint64_t>& stamp,
                  const std::function<void()>& after_event) -> Result<faultinject::Trace> {
-    auto asked = workload_options(options_, directory);
+    auto asked = workload_options(options_, options_.workload, directory, scratch_);
+    asked.recorder = Recorder::kPtrace;  // the preloaded one knows nothing of stamps
     asked.disk_stamp = &stamp;
     asked.after_event = after_event;
-    auto recording = faultinject::record_with_ptrace(asked);
-    if (!recording)
-      return tl::unexpected(Error{ErrorCode::kIo, 0, "recording", recording.error().message});
-    const auto where = fmt::format(" on a disk of {}", to_string(choice));
-    if (auto succeeded = expect_success(*recording, options_, where); !succeeded) {
-      (*errors)->show();
+    auto recording = harness::record(asked);
+    if (!recording) return tl::unexpected(recording.error());
+    if (auto succeeded = expect_success("the workload", end_of(*recording), options_.workload,
+                                        options_, choice, **errors);
+        !succeeded)
       return tl::unexpected(succeeded.error());
-    }
     return std::move(recording->trace);
   };
   return made;

@@ -16,15 +16,17 @@ namespace {
 
 struct StateChecker {
   const faultinject::Trace& trace;
+  std::optional<std::size_t> told;  // bytes; else as the state says
   std::optional<StateView> view;
   std::string directory;
+  std::string own;  // our files
   Materializer materializer;
   DirectoryChecker checker;
   std::optional<DirectoryTree> final_tree;  // once the checker was tried on it, and could be run
 
   Result<CheckerAnswer> ask(const DirectoryTree& tree, std::size_t acknowledgement_end) {
     if (auto made = materializer.make(tree); !made) return tl::unexpected(made.error());
-    auto answer = checker.ask(directory, acknowledgement_end);
+    auto answer = checker.ask(directory, told.value_or(acknowledgement_end));
     materializer.verify_before_next();
     return answer;
   }
@@ -50,12 +52,31 @@ struct StateChecker {
     }
     return judgement_of(std::move(*asked));
   }
+
+  Result<RecordedRecovery> record_recovery(const CrashState& state, WorkloadOptions recovery) {
+    if (auto made = materializer.make(*state.tree); !made) return tl::unexpected(made.error());
+    materializer.verify_before_next();
+    if (auto shown = checker.tell(state.acknowledgement_end); !shown)
+      return tl::unexpected(shown.error());
+    recovery.directory = directory;
+    recovery.scratch = own;
+    recovery.environment = {"CRASHGATE_STDOUT=" + own + "/stdout"};
+    auto recording = record(recovery);
+    if (!recording) return tl::unexpected(recording.error());
+    RecordedRecovery recorded{.recording = std::move(*recording)};
+    const auto& end = recorded.recording;
+    recorded.accepted = !end.timed_out && end.signal == 0 && end.exit_status == 0;
+    if (!recorded.accepted) return recorded;
+    const auto answer = checker.ask(directory, state.acknowledgement_end);
+    if (!answer) return tl::unexpected(answer.error());
+    recorded.accepted = answer->answer == Answer::kAccepted;
+    return recorded;
+  }
 };
 
-}  // namespace
-
-Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
-                                      const StateCheckerOptions& options, const std::string& name) {
+Result<std::shared_ptr<StateChecker>> create(const faultinject::Trace& trace,
+                                             const StateCheckerOptions& options,
+                                             const std::string& name) {
   const auto own = options.scratch + "/job-" + name;
   if (::mkdir(own.c_str(), 0700) != 0) return tl::unexpected(error_from_errno(errno, "mkdir", own));
   std::optional<StateView> view;
@@ -69,13 +90,38 @@ Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
   }
   auto materializer = Materializer::create(directory);
   if (!materializer) return tl::unexpected(materializer.error());
-  auto checker =
-      DirectoryChecker::create(options.checker, acknowledgements(trace), own + "/stdout");
+  std::optional<std::size_t> told;
+  if (options.told) told = options.told->size();
+  auto checker = DirectoryChecker::create(
+      options.checker, options.told ? *options.told : acknowledgements(trace), own + "/stdout");
   if (!checker) return tl::unexpected(checker.error());
-  auto state_checker = std::make_shared<StateChecker>(StateChecker{
-      trace, std::move(view), std::move(directory), std::move(*materializer), std::move(*checker)});
-  return StateJudge(
-      [state_checker](const CrashState& state) { return state_checker->judge(state); });
+  return std::make_shared<StateChecker>(
+      StateChecker{trace, told, std::move(view), std::move(directory), own,
+                   std::move(*materializer), std::move(*checker)});
+}
+
+}  // namespace
+
+Result<StateJudge> make_state_checker(const faultinject::Trace& trace,
+                                      const StateCheckerOptions& options, const std::string& name) {
+  auto state_checker = create(trace, options, name);
+  if (!state_checker) return tl::unexpected(state_checker.error());
+  return StateJudge([state_checker = std::move(*state_checker)](const CrashState& state) {
+    return state_checker->judge(state);
+  });
+}
+
+Result<RecoveryRecorder> make_recovery_recorder(const faultinject::Trace& trace,
+                                                StateCheckerOptions options,
+                                                const WorkloadOptions& recovery,
+                                                const std::string& name) {
+  options.checker.recover.clear();
+  auto state_checker = create(trace, options, name);
+  if (!state_checker) return tl::unexpected(state_checker.error());
+  return RecoveryRecorder(
+      [state_checker = std::move(*state_checker), recovery](const CrashState& state) {
+        return state_checker->record_recovery(state, recovery);
+      });
 }
 
 }  // namespace crashgate::harness

@@ -56,4 +56,11 @@ Result<StateView> StateView::create(const std::string& directory, std::uint64_t 
   return StateView(directory);
 }
 
+StateView::StateView(std::string directory)
+    : directory_(std::move(directory)), owner_(::getpid()) {}
+
+StateView::~StateView() {
+  if (!directory_.empty() && owner_ == ::getpid()) (void)::umount2(directory_.c_str(), MNT_DETACH);
+}
+
 }  // namespace crashgate::harness

@@ -4,11 +4,14 @@
 //
 // For a process with one thread, before it starts any other: its children see the view, nobody else
 // does. Where we are not root, it takes a user namespace too, in which only our own user is known.
-// The mount goes with the last process of the namespace.
+// The mount goes with its owner, or with the last process of the namespace. Move-only.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "store/error.h"
 
@@ -24,11 +27,17 @@ class StateView {
   static Result<StateView> create(const std::string& directory,
                                   std::uint64_t bytes = std::uint64_t{1} << 30);
 
+  StateView(StateView&& other) noexcept
+      : directory_(std::exchange(other.directory_, {})), owner_(other.owner_) {}
+  StateView& operator=(StateView&&) = delete;
+  ~StateView();
+
   const std::string& directory() const { return directory_; }
 
  private:
-  explicit StateView(std::string directory) : directory_(std::move(directory)) {}
-  std::string directory_;
+  explicit StateView(std::string directory);
+  std::string directory_;  // empty: moved from
+  pid_t owner_;            // a process forked from it is in the view, but does not end it
 };
 
 }  // namespace crashgate::harness

@@ -33,8 +33,9 @@ int check(CheckCommand command) {
   Result<CheckReport> report = tl::unexpected(Error{});
   {
     ProgressBar bar(!command.quiet);
-    command.check.progress = [&](std::string_view stage, std::uint64_t states) {
-      bar.show(stage, states, 0, UINT64_MAX);
+    command.check.progress = [&](std::string_view stage, std::uint64_t count,
+                                 std::string_view unit) {
+      bar.show(stage, count, 0, UINT64_MAX, unit);
     };
     report = run_check(command.check);
   }

@@ -6,6 +6,13 @@
 #include "harness/disk/system_program.h"
 
 namespace crashgate::harness {
+namespace {
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+}  // namespace
 
 void CheckWords::add_to(CLI::App& verb) {
   verb.add_option("--workload", checking_.check.workload,
@@ -19,12 +26,25 @@ void CheckWords::add_to(CLI::App& verb) {
                   "command that judges many states: reads lines `DIRECTORY<tab>STDOUT_FILE`, "
                   "answers each with `ok` or a reason")
       ->excludes(checker);
+  verb.add_option("--recover", checking_.check.checker.recover,
+                  "command that runs before the checker, in each crash state, as it would when "
+                  "the program starts again; must exit 0. It is recorded, too, and cut by a "
+                  "second power loss; after that it runs again");
   verb.add_option("--checker-timeout", checker_timeout_,
-                  "seconds; a checker that hangs is a finding")
+                  "seconds; a checker or a recovery that hangs is a finding")
       ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
   verb.add_option("--setup", checking_.check.setup,
                   "command to run first; what it leaves counts as durable");
+  verb.add_option("--workload-timeout", workload_timeout_,
+                  "seconds that setup and workload may take, each; 0: no limit")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  verb.add_option("--recorder", recorder_,
+                  "ptrace: sees all; preload: fast, and inconclusive where it is known not to have "
+                  "seen all")
+      ->check(CLI::IsMember({"ptrace", "preload"}))
+      ->capture_default_str();
   verb.add_option("--ignore", checking_.check.ignored,
                   "files declared disposable: a pattern of their paths");
   verb.add_flag("--tty", checking_.check.terminal, "give the workload a terminal");
@@ -70,8 +90,9 @@ CheckCommand CheckWords::take() const {
     check.checker.command = checker_loop_;
     check.checker.loop = true;
   }
-  check.checker.timeout =
-      std::chrono::milliseconds(static_cast<std::int64_t>(checker_timeout_ * 1000));
+  check.checker.timeout = milliseconds(checker_timeout_);
+  check.recorder = recorder_ == "preload" ? Recorder::kPreload : Recorder::kPtrace;
+  check.workload_timeout = milliseconds(workload_timeout_);
   check.disks = disks();
   return checking;
 }

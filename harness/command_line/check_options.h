@@ -21,6 +21,8 @@ class CheckWords {
   CheckCommand checking_;
   std::string checker_loop_;
   double checker_timeout_ = 10;
+  std::string recorder_ = "ptrace";
+  double workload_timeout_ = 600;
   std::vector<std::string> disks_;
   std::string make_options_;
   std::string mount_options_;

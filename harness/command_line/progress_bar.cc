@@ -10,8 +10,8 @@ namespace crashgate::harness {
 
 ProgressBar::ProgressBar(bool wanted) : visible_(wanted && ::isatty(STDERR_FILENO) == 1) {}
 
-void ProgressBar::show(std::string_view engine, std::uint64_t runs, std::uint64_t done,
-                       std::uint64_t all) {
+void ProgressBar::show(std::string_view stage, std::uint64_t count, std::uint64_t done,
+                       std::uint64_t all, std::string_view unit) {
   if (!visible_) return;
   constexpr std::size_t kWidth = 30;
   std::string bar;
@@ -20,7 +20,7 @@ void ProgressBar::show(std::string_view engine, std::uint64_t runs, std::uint64_
     bar = fmt::format("[{}{}] {:>3}%  ", std::string(filled, '#'),
                       std::string(kWidth - filled, ' '), done * 100 / all);
   }
-  fmt::print(stderr, "\r{:<11}{}{} runs\033[K", engine, bar, runs);
+  fmt::print(stderr, "\r{:<11}{}{} {}\033[K", stage, bar, count, unit);
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -13,8 +13,9 @@ class ProgressBar {
   ~ProgressBar() { clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
-  /// `done` of `all`; an `all` of UINT64_MAX is unknown.
-  void show(std::string_view engine, std::uint64_t runs, std::uint64_t done, std::uint64_t all);
+  /// `done` of `all`; an `all` of UINT64_MAX is unknown. `count` is told in `unit`s.
+  void show(std::string_view stage, std::uint64_t count, std::uint64_t done, std::uint64_t all,
+            std::string_view unit = "runs");
   void clear();
 
  private:

@@ -46,8 +46,11 @@ Result<void> make_judge(const CrashCase& saved, const std::string& scratch, Case
     judge = make_store_judge(*store, made.recording, scratch + "/state");
   } else {
     const CheckerOptions checker{subject.at("checker"), subject.at("loop"),
-                                 std::chrono::milliseconds(subject.at("timeout"))};
-    judge = make_state_checker(saved.trace, {scratch, checker}, "replay");
+                                 std::chrono::milliseconds(subject.at("timeout")),
+                                 subject.at("recover")};
+    StateCheckerOptions options{scratch, checker};
+    if (subject.contains("told")) options.told = subject.at("told").get<std::string>();
+    judge = make_state_checker(saved.trace, options, "replay");
   }
   if (!judge) return tl::unexpected(judge.error());
   made.judge = std::move(*judge);
@@ -80,10 +83,15 @@ nlohmann::json judge_again(const CrashCase& saved, const std::string& scratch) {
 void print(const CrashCase& saved, const std::string& case_path, const nlohmann::json& answer) {
   const auto& trace = saved.trace;
   fmt::print("crashgate {}  seed {}  model {}\n", kVersion, saved.seed, saved.rejection.model);
+  if (saved.subject.contains("first_crash")) {
+    for (const std::string line : saved.subject.at("first_crash")) fmt::print("  - {}\n", line);
+    fmt::print("  the recovery, {}:\n", saved.subject.at("recover").get<std::string>());
+  }
   const auto end = std::min(saved.rejection.crash_point, trace.events.size());
   const auto begin = end > kMostEvents ? end - kMostEvents : 0;
   if (begin > 0) fmt::print("  ... {} earlier events\n", begin);
-  for (auto i = begin; i < end; ++i) fmt::print("  {}\n", faultinject::describe_event(trace, i));
+  faultinject::EventDescriber describer(trace);
+  for (auto i = begin; i < end; ++i) fmt::print("  {}\n", describer.describe(i));
   fmt::print("  - power lost\n");
   for (const std::string text : answer.at("lost")) fmt::print("  - lost: {}\n", text);
   fmt::print("  the directory as it is found: {}/tree\n", case_path);

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <stdexcept>
 #include <unordered_map>
 
@@ -18,7 +19,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one subject
-constexpr std::size_t kMostTries = 500;      // to make one rejection minimal
+constexpr auto kShortestBarrierTime = std::chrono::seconds(20);
+constexpr std::size_t kMostTries = 500;  // to make one rejection minimal
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -93,7 +95,9 @@ class JobExploration {
 
  private:
   void explore(std::size_t index) {
+    const auto subject_begun = Clock::now();
     subject_ = index;
+    lowered_ = lower_to_share(*subjects_[index].trace, options_.basis);
     verdicts_.clear();
     groups_.clear();
     judge_ = nullptr;
@@ -101,17 +105,28 @@ class JobExploration {
     constexpr std::size_t kTimesItsPart = 4;
     const auto parts = std::max<std::size_t>(1, (subjects_.size() - index) / kTimesItsPart);
     const auto subject_deadline = part_of(options_.deadline, parts);
+    const auto& wanted = subjects_[index].models;
     for (std::size_t m = 0; m < options_.models.size(); ++m) {
+      if (!wanted.empty() && !wanted.contains(std::string(options_.models[m]->name))) continue;
       const auto begun = Clock::now();
       // First come, first served, but no subject may use up more than a part.
       constexpr std::uint64_t kSmallest = 16;
       const auto left = judgements_left();
       allowance_ = states_ + std::min(left, std::max(kSmallest, left / 8));
-      explore(*options_.models[m], counts_[m],
-              part_of(subject_deadline, options_.models.size() - m));
+      explore(
+          *options_.models[m], counts_[m],
+          part_of(subject_deadline, options_.models.size() - m + (options_.test_barriers ? 1 : 0)));
       counts_[m].seconds += seconds_since(begun);
     }
-    if (options_.test_barriers && groups_.empty()) test_barriers(subject_deadline);
+    if (options_.test_barriers && groups_.empty())
+      test_barriers(std::min(subject_deadline, Clock::now() + barrier_time(subject_begun)));
+  }
+
+  // A budget in states says nothing of time, and a trace may have thousands of barriers: they get
+  // as much as the models had since then, or a little.
+  Clock::duration barrier_time(Clock::time_point since) const {
+    if (options_.deadline != Clock::time_point::max()) return Clock::duration::max() / 4;
+    return std::max<Clock::duration>(kShortestBarrierTime, Clock::now() - since);
   }
 
   static Clock::time_point part_of(Clock::time_point deadline, std::size_t parts) {
@@ -133,7 +148,7 @@ class JobExploration {
   bool is_mine(std::uint64_t hash) const { return (hash >> 20) % options_.jobs == job_; }
 
   void explore(const PersistenceModel& model, ModelCount& count, Clock::time_point deadline) {
-    CrashStateEnumerator states(*subjects_[subject_].trace, model, enumeration());
+    CrashStateEnumerator states(*subjects_[subject_].trace, lowered_, model, enumeration());
     bool complete = true;
     while (const CrashState* state = states.next()) {
       const auto hash = pair_hash(*state);
@@ -192,30 +207,42 @@ class JobExploration {
     return group->second;
   }
 
+  // In an order drawn by the seed, so that where time ends first the rest is no certain part of the
+  // trace.
   void test_barriers(Clock::time_point deadline) {
     const auto& trace = *subjects_[subject_].trace;
+    auto barriers = barriers_of(trace);
+    std::ranges::shuffle(barriers, std::mt19937_64(options_.seed));
     mutant_ = trace;
-    for (const auto event : barriers_of(trace)) {
-      mutant_.events[event] = without_barrier(trace.events[event]);
-      CrashStateEnumerator states(mutant_, *find_model("posix"), enumeration());
-      BarrierTest test{.subject = subject_, .event = event};
-      while (const CrashState* state = states.next()) {
-        const auto hash = pair_hash(*state);
-        if (!is_mine(hash) || verdicts_.contains(hash)) continue;
-        if (Clock::now() > deadline) {
-          test.exhaustive = false;
-          break;
-        }
-        ++test.states_added;
-        ++progress_->states;
-        const auto judgement = judge(*state);
-        test.noticed = !judgement.accepted;
-        if (test.noticed) break;
+    for (const auto event : barriers) {
+      BarrierTest test{.subject = subject_, .event = event, .exhaustive = false};
+      if (Clock::now() <= deadline) {
+        mutant_.events[event] = without_barrier(trace.events[event]);
+        test_mutant(test, deadline);
+        mutant_.events[event] = trace.events[event];
       }
-      test.exhaustive = test.exhaustive && (test.noticed || states.exhaustive());
       barriers_.push_back(test);
-      mutant_.events[event] = trace.events[event];
     }
+  }
+
+  void test_mutant(BarrierTest& test, Clock::time_point deadline) {
+    // An msync is data, too.
+    const bool same_changes =
+        subjects_[subject_].trace->events[test.event].row != faultinject::Row::k_msync;
+    CrashStateEnumerator states(mutant_,
+                                same_changes ? lowered_ : lower_to_share(mutant_, options_.basis),
+                                *find_model("posix"), enumeration());
+    while (const CrashState* state = states.next()) {
+      if (Clock::now() > deadline) return;
+      const auto hash = pair_hash(*state);
+      if (!is_mine(hash) || verdicts_.contains(hash)) continue;
+      ++test.states_added;
+      ++progress_->states;
+      const auto judgement = judge(*state);
+      test.noticed = !judgement.accepted;
+      if (test.noticed) break;
+    }
+    test.exhaustive = test.noticed || states.exhaustive();
   }
 
   static constexpr std::size_t kAccepted = std::numeric_limits<std::size_t>::max();
@@ -227,6 +254,7 @@ class JobExploration {
   const SharedProgress& progress_;
   std::size_t subject_ = 0;
   faultinject::Trace mutant_;  // outlives the judge, which may keep its bytes
+  LoweredTrace lowered_;       // the subject's
   StateJudge judge_;
   std::unordered_map<std::uint64_t, std::size_t> verdicts_;  // of the subject, by pair
   std::map<std::string, std::size_t> groups_;                // of the subject: cause to rejection
@@ -344,6 +372,8 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
   for (const auto& report : **reports) add_report(all, options, report);
   std::ranges::stable_sort(all.rejections, {}, &Rejection::subject);
   forget_barriers_of_rejected(all);
+  std::ranges::sort(all.barriers, {},
+                    [](const BarrierTest& test) { return std::pair(test.subject, test.event); });
   return all;
 }
 

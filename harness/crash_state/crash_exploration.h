@@ -7,7 +7,8 @@
 //
 // Then crashgate tests itself: where a trace showed nothing wrong, each of its barriers in turn is
 // taken away, and the states that this adds under `posix` are judged. A barrier is *noticed* when
-// one of them is rejected, *redundant* when there are none; else the judge is blind to it.
+// one of them is rejected, *redundant* when there are none; else the judge is blind to it. Barriers
+// that the budget leaves no time for are told as not tested.
 #pragma once
 
 #include <chrono>
@@ -42,6 +43,7 @@ using StateJudge = std::function<Result<Judgement>(const CrashState& state)>;
 struct CrashSubject {
   const faultinject::Trace* trace = nullptr;
   std::function<Result<StateJudge>(unsigned job)> make_judge;
+  std::set<std::string> models = {};  // of those to be tried; empty: all
 };
 
 /// States that were rejected for one cause in one subject. The example is the one that lost least.

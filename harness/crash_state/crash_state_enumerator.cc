@@ -16,6 +16,7 @@
 #include "harness/crash_state/exploration_order.h"
 #include "harness/crash_state/micro_operation.h"
 #include "harness/crash_state/micro_operation_needs.h"
+#include "harness/crash_state/micro_operation_texts.h"
 #include "harness/crash_state/seen_set.h"
 #include "harness/crash_state/tree_hash.h"
 
@@ -33,15 +34,18 @@ constexpr std::uint64_t kMostRepeats = 1 << 18;
 }  // namespace
 
 struct CrashStateEnumerator::State {
-  State(const Trace& recorded, const PersistenceModel& chosen, const EnumerationOptions& asked)
+  State(const Trace& recorded, LoweredTrace shared, const PersistenceModel& chosen,
+        const EnumerationOptions& asked)
       : trace(recorded),
         model(chosen),
         options(asked),
-        all(lower(trace, options.basis)),
+        lowered(std::move(shared)),
+        all(*lowered),
         needs(needs_of(trace, all, model)),
         durability(durability_of(trace, all, needs, model)),
         moment(trace, all, needs, durability, model),
-        order(trace, all, durability, moment, options.seed, options.state_limit) {
+        order(trace, all, durability, moment, options.seed, options.state_limit),
+        texts(trace, all) {
     find_earliest_moments();
   }
 
@@ -95,7 +99,8 @@ struct CrashStateEnumerator::State {
   const Trace& trace;
   const PersistenceModel model;
   const EnumerationOptions options;
-  const MicroOperations all;
+  const LoweredTrace lowered;
+  const MicroOperations& all;
   const MicroOperationNeeds needs;
   const Durability durability;
   CrashMoment moment;
@@ -110,11 +115,16 @@ struct CrashStateEnumerator::State {
   bool all_given = false;
   std::optional<CrashMoment> replay_moment;
   CrashState replayed;
+  MicroOperationTexts texts;
 };
 
 CrashStateEnumerator::CrashStateEnumerator(const Trace& trace, const PersistenceModel& model,
                                            const EnumerationOptions& options)
-    : state_(std::make_unique<State>(trace, model, options)) {}
+    : CrashStateEnumerator(trace, lower_to_share(trace, options.basis), model, options) {}
+CrashStateEnumerator::CrashStateEnumerator(const Trace& trace, LoweredTrace lowered,
+                                           const PersistenceModel& model,
+                                           const EnumerationOptions& options)
+    : state_(std::make_unique<State>(trace, std::move(lowered), model, options)) {}
 CrashStateEnumerator::CrashStateEnumerator(CrashStateEnumerator&&) noexcept = default;
 CrashStateEnumerator::~CrashStateEnumerator() = default;
 
@@ -184,8 +194,11 @@ const CrashState* CrashStateEnumerator::state_without(std::size_t crash_point,
 }
 
 MicroOperationText CrashStateEnumerator::describe(std::uint32_t micro_operation) const {
-  return {state_->all.operations[micro_operation].event,
-          describe_micro_operation(state_->trace, state_->all, micro_operation)};
+  return {state_->all.operations[micro_operation].event, state_->texts.describe(micro_operation)};
+}
+
+LoweredTrace lower_to_share(const Trace& trace, const Basis& basis) {
+  return std::make_shared<const MicroOperations>(lower(trace, basis));
 }
 
 DirectoryTree predicted_tree(const Trace& trace) {

@@ -48,11 +48,21 @@ struct MicroOperationText {
   std::string text;
 };
 
+struct MicroOperations;
+
+/// What the enumerators of one trace and basis have in common, whatever their models: worth sharing
+/// where the trace is long. Points into the trace.
+using LoweredTrace = std::shared_ptr<const MicroOperations>;
+LoweredTrace lower_to_share(const faultinject::Trace& trace, const Basis& basis);
+
 class CrashStateEnumerator {
  public:
   /// `trace` must outlive the enumerator.
   CrashStateEnumerator(const faultinject::Trace& trace, const PersistenceModel& model,
                        const EnumerationOptions& options);
+  /// `lowered`: the same trace, but for what its barriers force, to the same basis.
+  CrashStateEnumerator(const faultinject::Trace& trace, LoweredTrace lowered,
+                       const PersistenceModel& model, const EnumerationOptions& options);
   CrashStateEnumerator(CrashStateEnumerator&&) noexcept;
   ~CrashStateEnumerator();
 

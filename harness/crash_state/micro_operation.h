@@ -80,10 +80,6 @@ struct MicroOperations {
 /// `trace` must outlive the result.
 MicroOperations lower(const faultinject::Trace& trace, const Basis& basis);
 
-/// `entry "dir/name" of renameat`: the path is that at the time of the event, as far as it has one.
-std::string describe_micro_operation(const faultinject::Trace& trace,
-                                     const MicroOperations& micro_operations, std::uint32_t index);
-
 // What models.md says of one event.
 bool is_barrier(const faultinject::TraceEvent& event);     // successful or failed
 bool is_rename(const faultinject::TraceEvent& event);      // exchange included

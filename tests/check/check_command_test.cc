@@ -1,108 +1,11 @@
 // `crashgate check` as a user meets it: wrong use, awkward workloads and checkers, what is left
 // behind.
-#include <gtest/gtest.h>
-#include <poll.h>
-
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
-#include <string>
-#include <vector>
 
-#include "tests/harness/program.h"
+#include "tests/check/check_fixture.h"
 
 namespace crashgate::harness {
 namespace {
-
-using nlohmann::json;
-namespace fs = std::filesystem;
-
-// Acknowledged, and never synced.
-constexpr const char* kUnsynced = "echo a >f; echo done";
-constexpr const char* kSynced = "echo a >f; sync f; sync .; echo done";
-// What was told is there.
-constexpr const char* kHonest = "test -s f || test ! -s $CRASHGATE_STDOUT";
-
-std::size_t count_lines(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count(text, '\n'));
-}
-
-/// `process`: its id, as a shell writes it. One that nobody has waited for yet does not run.
-bool is_running(const std::string& process) {
-  const auto status = content_of("/proc/" + std::to_string(std::stoi(process)) + "/stat");
-  const auto name_end = status.rfind(") ");
-  return name_end != std::string::npos && status[name_end + 2] != 'Z';
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-class Check : public ::testing::Test {
- protected:
-  ~Check() override {
-    EXPECT_TRUE(fs::is_empty(place_ / "scratch"));
-    EXPECT_FALSE(contains(content_of("/proc/self/mounts"), place_.path()));
-  }
-
-  ProgramEnd run(std::vector<std::string> words) {
-    words.insert(words.begin(), "check");
-    return crashgate(place_, words);
-  }
-
-  /// Its report; the exit status must be the expected one.
-  json check(const std::string& workload, const std::string& checker, int status,
-             const std::vector<std::string>& more = {}) {
-    std::vector<std::string> words{"--workload", workload, "--checker",
-                                   checker,      "--json", report_path_};
-    if (std::ranges::find(more, "--budget") == more.end())
-      words.insert(words.end(), {"--budget", "300states"});
-    words.insert(words.end(), more.begin(), more.end());
-    end_ = run(words);
-    EXPECT_EQ(end_.status, status) << end_.output << end_.errors;
-    auto report = json::parse(content_of(report_path_), nullptr, false);
-    EXPECT_FALSE(report.is_discarded());
-    return report;
-  }
-
-  /// Exit status 2, and one line that says what is wrong.
-  void expect_refused(const std::vector<std::string>& words, const std::string& names) {
-    const auto end = run(words);
-    SCOPED_TRACE(::testing::PrintToString(words) + "\n" + end.output + end.errors);
-    EXPECT_EQ(end.status, 2);
-    EXPECT_LE(count_lines(end.output), 1U);
-    EXPECT_EQ(count_lines(end.errors), 1U);
-    EXPECT_TRUE(end.errors.starts_with("crashgate"));
-    EXPECT_TRUE(contains(end.errors, names));
-    EXPECT_FALSE(contains(end.errors, "InvalidArgument"));
-  }
-
-  /// Whether one of the report's lines holds the text.
-  static bool says(const json& lines, const std::string& text) {
-    return std::ranges::any_of(lines,
-                               [&](const std::string& line) { return contains(line, text); });
-  }
-
-  /// Compiles a C program into `place_`; false where the compiler cannot.
-  bool compile(const std::string& name, const std::string& source, const std::string& options) {
-    write(name + ".c", source);
-    const auto command = "cc " + options + " -o '" + place_ / name + "' '" + place_ / name +
-                         ".c' 2>'" + place_ / "compiler'";
-    return std::system(command.c_str()) == 0;
-  }
-
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(place_ / name, std::ios::binary) << text;
-    fs::permissions(place_ / name, fs::perms::owner_all);
-  }
-
-  testing::TemporaryDirectory place_{testing::fast_parent()};
-  std::string report_path_ = place_ / "report.json";
-  ProgramEnd end_;
-};
 
 TEST_F(Check, RefusesWrongWords) {
   const std::vector<std::string> good{"--workload", kUnsynced, "--checker", "true"};
@@ -118,6 +21,8 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--budget", "5x"}), "5x");
   expect_refused(with({"--budget", "0states"}), "0states");
   expect_refused(with({"--checker-timeout", "0"}), "--checker-timeout");
+  expect_refused(with({"--workload-timeout", "-1"}), "--workload-timeout");
+  expect_refused(with({"--recorder", "tape"}), "tape");
   expect_refused(with({"--frobnicate"}), "--frobnicate");
   expect_refused(with({"--json", place_ / "no/such/file"}), "no/such/file");
 }
@@ -133,6 +38,20 @@ TEST_F(Check, RefusesCommandsThatDoNotWork) {
   expect_refused({"--workload", kUnsynced, "--checker-loop", "/no/such/checker"},
                  "/no/such/checker");
   expect_refused({"--workload", kUnsynced, "--checker-loop", "exit 7"}, "exit status 7");
+}
+
+TEST_F(Check, RefusesCommandsThatDoNotEnd) {
+  // Each leaves its process id, and ends only when it is killed.
+  const auto forever = "echo $$ >'" + place_ / "pid" + "'; sleep 1000 & sleep 1000";
+  for (const std::string recorder : {"ptrace", "preload"}) {
+    for (const std::string command : {"--workload", "--setup"}) {
+      std::vector<std::string> words{command,      forever,  "--checker",          "true",
+                                     "--recorder", recorder, "--workload-timeout", "0.5"};
+      if (command == "--setup") words.insert(words.end(), {"--workload", "true"});
+      expect_refused(words, "does not end within 0.5 s (--workload-timeout)");
+      EXPECT_FALSE(is_running(content_of(place_ / "pid")));
+    }
+  }
 }
 
 TEST_F(Check, RefusesACheckerThatRejectsTheDirectoryWithoutACrash) {
@@ -210,6 +129,15 @@ TEST_F(Check, TellsOfADaemonAndKillsIt) {
       std::string(kSynced) + "; setsid sleep 1000 >/dev/null 2>&1 & echo $! >'" + pid_file + "'",
       kHonest, 0);
   EXPECT_TRUE(says(report["notes"], "sleep")) << report["notes"];
+  EXPECT_FALSE(is_running(content_of(pid_file)));
+}
+
+TEST_F(Check, TellsOfADaemonOfTheSetup) {
+  const auto pid_file = place_ / "pid";
+  const auto report =
+      check(kSynced, kHonest, 0,
+            {"--setup", "setsid sleep 1000 >/dev/null 2>&1 & echo $! >'" + pid_file + "'"});
+  EXPECT_TRUE(says(report["notes"], "outlived the setup")) << report["notes"];
   EXPECT_FALSE(is_running(content_of(pid_file)));
 }
 
@@ -334,100 +262,6 @@ TEST_F(Check, IgnoredFilesAreNotPartOfTheState) {
       check(workload, "[ ! -e f.tmp ] && (" + std::string(kHonest) + ")", 1, {"--ignore", "*.tmp"});
   EXPECT_EQ(report["engines"][0]["events"], 2);
 }
-
-TEST_F(Check, NamesWhatItCannotModel) {
-  ASSERT_TRUE(compile("map", R"(
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-int main(void) {
-  const int file = open("mapped", O_RDWR | O_CREAT, 0600);
-  if (ftruncate(file, 4096) != 0) return 1;
-  char* bytes = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  bytes[0] = 'x';
-  return msync(bytes, 4096, MS_SYNC);
-}
-)",
-                      ""));
-  const auto report = check(place_ / "map", "true", 3);
-  EXPECT_EQ(report["verdict"], "inconclusive");
-  EXPECT_TRUE(says(report["inconclusive_reasons"], "mapping of a file: mapped"))
-      << report["inconclusive_reasons"];
-  EXPECT_EQ(check(place_ / "map", "true", 0, {"--ignore", "mapped"})["verdict"], "pass");
-}
-
-TEST_F(Check, TellsOfA32BitProgram) {
-  // Without a C library: the compiler alone is enough for it.
-  if (!compile("narrow", R"(
-void _start(void) {
-  const char name[] = "f";
-  int file;
-  __asm__ volatile("int $0x80" : "=a"(file) : "a"(5), "b"(name), "c"(0101), "d"(0600) : "memory");
-  __asm__ volatile("int $0x80" : : "a"(1), "b"(0));
-}
-)",
-               "-m32 -static -nostdlib -fno-stack-protector -fno-pie -no-pie"))
-    GTEST_SKIP() << "the compiler makes no 32-bit programs";
-  const auto report = check(place_ / "narrow", "true", 3);
-  EXPECT_TRUE(says(report["inconclusive_reasons"], "32-bit")) << report["inconclusive_reasons"];
-  EXPECT_TRUE(says(report["inconclusive_reasons"], "narrow")) << report["inconclusive_reasons"];
-}
-
-TEST_F(Check, RefusesIoUring) {
-  ASSERT_TRUE(compile("ring", R"(
-#include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int main(void) { return syscall(SYS_io_uring_setup, 8, 0) < 0 && errno == ENOSYS ? 0 : 1; }
-)",
-                      ""));
-  EXPECT_EQ(check(place_ / "ring; " + kSynced, kHonest, 0)["verdict"], "pass");
-}
-
-// -- Interrupted
-// -----------------------------------------------------------------------------------
-
-/// Ends once `path` is there.
-void wait_for(const std::string& path) {
-  while (!fs::exists(path)) ::poll(nullptr, 0, 5);
-}
-
-class Interrupted : public Check, public ::testing::WithParamInterface<int> {
- protected:
-  /// Interrupts once the workload or the checker has written `begun`; it must end at once, and with
-  /// it the process whose id is in that file.
-  void interrupt(const std::string& workload, const std::string& checker) {
-    Program program(place_, {CRASHGATE_PATH, "check", "--workload", workload, "--checker", checker,
-                             "--checker-timeout", "500"});
-    wait_for(place_ / "begun");
-    ::kill(program.pid(), GetParam());
-    const auto end = program.wait();
-    EXPECT_EQ(end.status, 128 + GetParam()) << end.output << end.errors;
-    // Killed by now, but who dies takes the time that it takes.
-    const auto process = content_of(place_ / "begun");
-    for (int i = 0; i < 2000 && is_running(process); ++i) ::poll(nullptr, 0, 5);
-    EXPECT_FALSE(is_running(process));
-    EXPECT_FALSE(fs::exists(place_ / ".crashgate"));
-  }
-  /// Shell words that leave their shell's process id in `begun`.
-  std::string begin() const {
-    return "echo $$ >'" + place_ / "begun.new" + "'; mv '" + place_ / "begun.new" + "' '" +
-           place_ / "begun" + "'; ";
-  }
-};
-
-TEST_P(Interrupted, WhileItRecords) {
-  interrupt("echo a >f; " + begin() + "sleep 1000", "true");
-}
-
-TEST_P(Interrupted, WhileItExplores) {
-  interrupt(kUnsynced, "[ -s f ] || { " + begin() + "sleep 1000; }");
-}
-
-INSTANTIATE_TEST_SUITE_P(Check, Interrupted, ::testing::Values(SIGINT, SIGTERM),
-                         [](const auto& one) {
-                           return std::string(one.param == SIGINT ? "Interrupt" : "Terminate");
-                         });
 
 }  // namespace
 }  // namespace crashgate::harness
