@@ -15,9 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <string_view>
 #include <utility>
 
+#include "faultinject/program_environment.h"
 #include "faultinject/unique_fd.h"
 
 namespace crashgate::faultinject {
@@ -36,29 +36,6 @@ struct Report {
   int wait_status = 0;
   bool timed_out = false;
 };
-
-std::string_view name_of(std::string_view variable) {
-  return variable.substr(0, variable.find('='));
-}
-
-std::vector<std::string> merged_environment(const std::vector<std::string>& additions) {
-  std::vector<std::string> merged = additions;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    bool replaced = false;
-    for (const std::string& addition : additions) {
-      replaced |= name_of(addition) == name_of(*entry);
-    }
-    if (!replaced) merged.emplace_back(*entry);
-  }
-  return merged;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  for (std::string& text : texts) result.push_back(text.data());
-  result.push_back(nullptr);
-  return result;
-}
 
 /// The program's process, until it is the program. Failures go through `failed`.
 [[noreturn]] void become(const SupervisedProgram& program, char* const* arguments,

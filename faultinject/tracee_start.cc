@@ -11,8 +11,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <string_view>
 
+#include "faultinject/program_environment.h"
 #include "faultinject/syscall_filter.h"
 #include "faultinject/unique_fd.h"
 
@@ -28,29 +28,6 @@ struct Failure {
   enum Step { kDirectory, kDescriptors, kFilter, kExec } step;
   int error;
 };
-
-std::string_view name_of(std::string_view variable) {
-  return variable.substr(0, variable.find('='));
-}
-
-std::vector<std::string> merged_environment(const std::vector<std::string>& additions) {
-  std::vector<std::string> merged = additions;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    bool replaced = false;
-    for (const std::string& addition : additions) {
-      replaced |= name_of(addition) == name_of(*entry);
-    }
-    if (!replaced) merged.emplace_back(*entry);
-  }
-  return merged;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  for (std::string& text : texts) result.push_back(text.data());
-  result.push_back(nullptr);
-  return result;
-}
 
 /// The child's side; only async-signal-safe calls.
 [[noreturn]] void become(const StartOptions& options, char* const* arguments,

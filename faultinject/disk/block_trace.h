@@ -14,10 +14,12 @@
 
 namespace crashgate::faultinject {
 
+/// As the loop driver passes them on. A request of more than 1 MiB comes in parts.
 enum class BlockRequestKind : std::uint8_t {
   kWrite,
   kFlush,    // REQ_PREFLUSH, or what follows a FUA write: the loop driver makes an fsync of it
-  kDiscard,  // the content is of no use any more; it reads as zeros here
+  kDiscard,  // the content is of no use any more, or is to be zeros that take no room; it reads as
+             // zeros here
   kZeroOut,  // reads as zeros afterwards
 };
 

@@ -29,6 +29,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <optional>
 #include <vector>
 
 namespace crashgate::faultinject {
@@ -51,9 +52,8 @@ void keep_complaint(fuse_log_level, const char* format, va_list arguments) {
 
 struct Answer {
   fuse_req_t request;
-  DiskLog::Entry* entry;     // null: the log is full
-  std::size_t bytes = 0;     // written
-  bool tells_bytes = false;  // of a write
+  DiskLog::Entry* entry;                          // null: the log is full
+  std::optional<std::size_t> bytes_written = {};  // of a write
 };
 
 struct Server {
@@ -72,8 +72,8 @@ void answer_oldest(Server& server) {
   const Answer answer = server.answers.front();
   server.answers.pop_front();
   if (answer.entry != nullptr) server.log.end(*answer.entry);
-  if (answer.tells_bytes) {
-    fuse_reply_write(answer.request, answer.bytes);
+  if (answer.bytes_written) {
+    fuse_reply_write(answer.request, *answer.bytes_written);
   } else {
     fuse_reply_err(answer.request, 0);
   }
@@ -154,7 +154,7 @@ void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size
   }
   DiskLog::Entry* entry =
       server.log.begin(BlockRequestKind::kWrite, static_cast<std::uint64_t>(offset), size, data);
-  server.answers.push_back({request, entry, size, true});
+  server.answers.push_back({request, entry, size});
 }
 
 void on_fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
@@ -232,7 +232,7 @@ void ignore_signals() {
 
 /// In a namespace of our own, then without any mount.
 bool leave_mounts() {
-  return unshare(CLONE_NEWNS) == 0 &&
+  return chdir("/") == 0 && unshare(CLONE_NEWNS) == 0 &&
          mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          umount2("/", MNT_DETACH) == 0;
 }
@@ -272,7 +272,7 @@ void serve_disk(const DiskService& service) {
   const fuse_lowlevel_ops table = operations();
   std::array<char*, 3> words = {const_cast<char*>("crashgate"), const_cast<char*>("-o"),
                                 const_cast<char*>("fsname=crashgate-disk")};
-  fuse_args arguments = {static_cast<int>(words.size()), words.data(), 0};
+  fuse_args arguments = FUSE_ARGS_INIT(static_cast<int>(words.size()), words.data());
   fuse_session* session = fuse_session_new(&arguments, &table, sizeof table, &server);
   if (session == nullptr) end(service, complaint);
   if (fuse_session_mount(session, service.mount_point.c_str()) != 0) end(service, complaint);

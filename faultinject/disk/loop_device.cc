@@ -58,6 +58,9 @@ tl::expected<LoopDevice, TraceError> LoopDevice::attach(int file, bool direct) {
   config.block_size = kSectorBytes;
   config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
   if (direct) config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
+  const std::string link = "/proc/self/fd/" + std::to_string(file);
+  [[maybe_unused]] const ssize_t length =
+      readlink(link.c_str(), reinterpret_cast<char*>(config.info.lo_file_name), LO_NAME_SIZE - 1);
 
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const int number = ioctl(control.get(), LOOP_CTL_GET_FREE);

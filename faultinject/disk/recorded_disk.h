@@ -33,7 +33,8 @@ class RecordedDisk {
  public:
   /// `image`: a file in memory (memfd_create), which the disk works on: it holds the disk's
   /// content, and its size is the disk's. `mount_point`: an empty directory, for the FUSE file
-  /// system. `log_bytes`: of data logged at most; memory is taken as it is used.
+  /// system. `log_bytes`: of data logged at most; memory is taken as it is used. The disk lives as
+  /// long as the thread that created it, and forked children must not destroy it.
   static tl::expected<RecordedDisk, TraceError> create(int image, const std::string& mount_point,
                                                        std::uint64_t log_bytes = std::uint64_t{4}
                                                                                  << 30);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/command_line/check_command.h"
+#include "harness/command_line/doctor_command.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/litmus_command.h"
 #include "harness/command_line/replay_command.h"
@@ -241,6 +242,7 @@ int run(int argc, char** argv) {
   auto* litmus_app = litmus_words.add_to(app);
 
   auto* models_app = app.add_subcommand("models", "list the persistence models");
+  auto* doctor_app = app.add_subcommand("doctor", "what this machine can run");
 
   std::string case_path;
   bool quiet = false;
@@ -281,6 +283,7 @@ int run(int argc, char** argv) {
   if (check_app->parsed()) return check(std::move(checking));
   if (models_app->parsed()) return list_models();
   if (litmus_app->parsed()) return litmus(litmus_words.command);
+  if (doctor_app->parsed()) return doctor();
   return list ? list_stores() : verify(options);
 }
 

@@ -17,8 +17,8 @@ namespace {
 
 // ext4: without nodiscard, or with lazy initialization, a thread of the kernel would write inode
 // tables and the journal while the workload runs. xfs refuses to mount a second disk of one
-// identity but for nouuid; btrfs takes it as a copy (temp_fsid, Linux 6.7), but mkfs.btrfs refuses
-// an identity that it finds on any device, so each btrfs has one of its own.
+// identity but for nouuid; btrfs takes it as a copy (temp_fsid, Linux 6.7), but its mkfs refuses an
+// identity that any disk of the machine has.
 constexpr std::array<FileSystem, 3> kFileSystems = {{
     {.name = "ext4",
      .make_command = "mkfs.ext4 -q -F -U 6f1d2c3b-5a49-4e8d-9c7b-c0a5e9a7e001 -E "
@@ -60,18 +60,17 @@ constexpr std::string_view kProgressLines[] = {"Pass ",
                                                "NOTE: ",
                                                "      "};
 
-/// What a failed program had to say, in one line.
-std::string complaint(const std::string& output) {
-  constexpr std::size_t kMostLines = 4;
+/// What a failed program had to say, in one line: the first lines that are not progress.
+std::string said_of_failure(const std::string& output, std::size_t most_lines) {
   std::string text;
   std::size_t count = 0;
   for (const std::string& line : split_lines(output)) {
     const bool is_progress = std::ranges::any_of(
         kProgressLines, [&](std::string_view begin) { return line.starts_with(begin); });
-    if (is_progress || ++count > kMostLines) continue;
+    if (is_progress || ++count > most_lines) continue;
     text += (text.empty() ? "" : "; ") + line;
   }
-  return text + (count > kMostLines ? fmt::format("; {} more lines", count - kMostLines) : "");
+  return text;
 }
 
 bool kernel_knows(const std::string& name) {
@@ -126,11 +125,11 @@ Result<DiskImage> make_file_system(const FileSystemChoice& choice) {
   const auto end = run_system_program(words);
   if (!end) return tl::unexpected(end.error());
   if (end->exit_status != 0) {
-    const auto lines = split_lines(end->output);
-    const std::string why =
-        lines.empty() ? fmt::format("exit status {}", end->exit_status) : lines.back();
-    return tl::unexpected(
-        Error{ErrorCode::kInvalidArgument, 0, words.front() + ": " + why, to_string(choice)});
+    // What follows the first line is the usage, or more of the same.
+    std::string why = said_of_failure(end->output, 1);
+    if (why.empty()) why = fmt::format("exit status {}", end->exit_status);
+    if (!why.starts_with(words.front())) why = words.front() + ": " + why;
+    return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, why, to_string(choice)});
   }
   if (auto punched = image->punch_zeros(); !punched) return tl::unexpected(punched.error());
   return image;
@@ -142,7 +141,7 @@ Result<std::string> check_file_system(const FileSystemChoice& choice, const std:
   const auto end = run_system_program(words);
   if (!end) return tl::unexpected(end.error());
   if (end->exit_status == 0) return std::string();
-  const std::string said = complaint(end->output);
+  const std::string said = said_of_failure(end->output, 4);
   return fmt::format("{}: {}", choice.file_system->check_command,
                      said.empty() ? fmt::format("exit status {}", end->exit_status) : said);
 }

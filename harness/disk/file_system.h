@@ -17,8 +17,8 @@ namespace crashgate::harness {
 struct FileSystem {
   std::string_view name;           // as in --disk, and of its persistence model
   std::string_view make_command;   // words; the image's path follows. Identities are fixed, as far
-                                   // as the program lets us: times, xfs's inode generations and
-                                   // btrfs's identities of device and chunk tree are new each time
+                                   // as the program lets us: new each time are times, xfs's inode
+                                   // generations, and the identities of btrfs
   std::string_view mount_options;  // beside those of the user
   std::string_view check_command;  // words; changes nothing; the device's path follows
   std::string_view package;        // of Debian, that has these programs
@@ -40,8 +40,8 @@ struct FileSystemChoice {
 /// "ext4", or "ext4 (mkfs -O fast_commit; mount data=journal)".
 std::string to_string(const FileSystemChoice& choice);
 
-/// A new, empty file system. InvalidArgument: mkfs does not take the options; its last line says
-/// why.
+/// A new, empty file system. InvalidArgument: mkfs does not take the options; the error has its
+/// reason.
 Result<DiskImage> make_file_system(const FileSystemChoice& choice);
 
 /// The owner of one mount: unmounted at the end of its life. Move-only. In the mount namespace of
@@ -57,7 +57,8 @@ class Mount {
   ~Mount();
 
   const std::string& directory() const { return directory_; }
-  /// An error, EBUSY above all: it is still mounted, and the destructor will try again.
+  /// When it returns, the device is nobody's. An error, EBUSY above all (with the name of a process
+  /// that uses it): it is still mounted, and the destructor will try again.
   Result<void> unmount();
 
  private:

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,6 +47,32 @@ std::string kernel_words(int context) {
     while (words.ends_with('\n')) words.pop_back();
   }
   return words;
+}
+
+/// "sleep (process 123)": one that has a file or a working directory there. Empty: none is seen.
+std::string user_of(const std::string& directory) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const auto leads_there = [&](const fs::path& link) {
+    const std::string target = fs::read_symlink(link, error).string();
+    return target == directory || target.starts_with(directory + "/");
+  };
+  for (fs::directory_iterator at("/proc", error), end; at != end; at.increment(error)) {
+    const fs::path process = at->path();
+    const std::string name = process.filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    bool uses = leads_there(process / "cwd") || leads_there(process / "root") ||
+                leads_there(process / "exe");
+    for (fs::directory_iterator file(process / "fd", error); !uses && file != end;
+         file.increment(error)) {
+      uses = leads_there(file->path());
+    }
+    if (!uses) continue;
+    std::string program;
+    std::getline(std::ifstream(process / "comm") >> std::ws, program);
+    return program + " (process " + name + ")";
+  }
+  return "";
 }
 
 }  // namespace
@@ -126,7 +154,10 @@ Result<void> Mount::unmount() {
     const timespec pause{0, 100'000L << attempt};  // 0.1 ms to 0.2 s, 0.4 s in all
     ::nanosleep(&pause, nullptr);
   }
-  return failure(errno, errno == EBUSY ? "unmount: somebody still uses it" : "unmount", directory_);
+  if (errno != EBUSY) return failure(errno, "unmount", directory_);
+  const std::string user = user_of(directory_);
+  return failure(EBUSY, "unmount: " + (user.empty() ? "somebody" : user) + " still uses it",
+                 directory_);
 }
 
 Result<void> enter_mount_namespace() {

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -28,29 +27,41 @@
 #include "harness/plan/scratch_directory.h"
 #include "harness/plan/tree_walk.h"
 #include "harness/plan/worker.h"
-#include "store/unique_fd.h"
 
 namespace crashgate::harness {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Child {
-  pid_t pid = -1;
-  UniqueFd pidfd;
-};
+constexpr pid_t kReaped = 0;
 
-Result<Child> adopt(pid_t pid, const char* operation) {
-  if (pid < 0) return tl::unexpected(error_from_errno(errno, operation, ""));
-  Child child{pid, UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)))};
-  if (!child.pidfd) {
-    const int saved = errno;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
-    return tl::unexpected(error_from_errno(saved, "pidfd_open", ""));
+// The end of a child is told by SIGCHLD, which is blocked while a run lasts and waited for with a
+// time limit: a descriptor for each child, polled, takes three times as long.
+class ChildSignal {
+ public:
+  ChildSignal() {
+    ::sigemptyset(&signal_);
+    ::sigaddset(&signal_, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &signal_, &before_);
   }
-  return child;
-}
+  ChildSignal(const ChildSignal&) = delete;
+  ChildSignal& operator=(const ChildSignal&) = delete;
+  ~ChildSignal() { restore(); }
+
+  void restore() const { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  // Returns no later than at the deadline; maybe sooner without cause, since in a process with
+  // threads another one may take the signal.
+  void wait(Clock::time_point deadline) const {
+    const auto left = std::clamp<std::chrono::nanoseconds>(
+        deadline - Clock::now(), std::chrono::nanoseconds(0), std::chrono::milliseconds(100));
+    const timespec limit{0, static_cast<long>(left.count())};
+    ::sigtimedwait(&signal_, nullptr, &limit);
+  }
+
+ private:
+  sigset_t signal_;
+  sigset_t before_;
+};
 
 void die_with_parent(pid_t parent_as_seen) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -73,21 +84,24 @@ void die_with_parent(pid_t parent_as_seen) {
   ::_exit(0);
 }
 
-Result<Child> start(const WorkerContext& context, void (*run)(const WorkerContext&) = run_process) {
+Result<pid_t> start(const WorkerContext& context, const ChildSignal& signal,
+                    void (*run)(const WorkerContext&) = run_process) {
   if (context.history->plan.same_process_ids) {
     const auto pid = static_cast<pid_t>(
         ::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
-    if (pid == 0) be_init(context);
-    return adopt(pid, "clone(CLONE_NEWPID)");
+    if (pid < 0) return tl::unexpected(error_from_errno(errno, "clone(CLONE_NEWPID)", ""));
+    if (pid > 0) return pid;
+    signal.restore();
+    be_init(context);
   }
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) {
-    die_with_parent(parent);
-    run(context);
-    ::_exit(0);
-  }
-  return adopt(pid, "fork");
+  if (pid < 0) return tl::unexpected(error_from_errno(errno, "fork", ""));
+  if (pid > 0) return pid;
+  die_with_parent(parent);
+  signal.restore();
+  run(context);
+  ::_exit(0);
 }
 
 void reset(SharedRun& shared) {
@@ -176,6 +190,7 @@ struct Runner::State {
   std::string directory;  // where roots are made
   SharedRun* shared = nullptr;
   std::uint64_t runs = 0;
+  const ChildSignal* child_signal = nullptr;  // of the run under way
 
   ~State() {
     if (shared != nullptr) ::munmap(shared, sizeof(SharedRun));
@@ -183,37 +198,28 @@ struct Runner::State {
 
   // Waits until all of `children` have ended; the turn that a dead one held is passed on once it is
   // reaped.
-  void reap(std::vector<Child>& children, std::uint32_t first_process, bool with_turns,
+  void reap(std::vector<pid_t> children, std::uint32_t first_process, bool with_turns,
             Clock::time_point deadline, History& history) {
-    std::vector<pollfd> polled;
-    for (const auto& child : children) polled.push_back({child.pidfd.get(), POLLIN, 0});
-    std::size_t left = children.size();
-    while (left > 0) {
-      const auto remaining =
-          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-      const int ready = ::poll(polled.data(), polled.size(),
-                               static_cast<int>(std::max<std::int64_t>(remaining, 0)));
-      if (ready < 0 && errno == EINTR) continue;
-      if (ready <= 0) {
-        history.timed_out = true;
-        for (std::size_t i = 0; i < children.size(); ++i) {
-          if (polled[i].fd >= 0) ::kill(children[i].pid, SIGKILL);
-        }
-        deadline = Clock::now() + std::chrono::seconds(10);
-        continue;
-      }
-      for (std::size_t i = 0; i < polled.size(); ++i) {
-        if (polled[i].fd < 0 || polled[i].revents == 0) continue;
+    for (std::size_t left = children.size(); left > 0;) {
+      child_signal->wait(deadline);
+      for (std::size_t i = 0; i < children.size(); ++i) {
         int status = 0;
-        ::waitpid(children[i].pid, &status, 0);
+        if (children[i] == kReaped || ::waitpid(children[i], &status, WNOHANG) != children[i])
+          continue;
         const auto process = first_process + static_cast<std::uint32_t>(i);
         auto& log = shared->logs[process];
         if (!history.plan.same_process_ids) log.wait_status = status;
         log.end_stamp = ++shared->stamp;
         if (with_turns) faultinject::turns_pass_on_after_death(shared->page.turns, process);
-        polled[i].fd = -1;
+        children[i] = kReaped;
         --left;
       }
+      if (left == 0 || Clock::now() < deadline) continue;
+      history.timed_out = true;
+      for (const pid_t child : children) {
+        if (child != kReaped) ::kill(child, SIGKILL);
+      }
+      deadline = Clock::now() + std::chrono::seconds(10);
     }
   }
 
@@ -229,11 +235,9 @@ struct Runner::State {
   // The setup in a process of its own, and then the recording.
   Result<void> begin_recording(faultinject::RecordingSession& session, const std::string& root,
                                Clock::time_point deadline, History& history) {
-    auto child = start({store, &history, shared, root, 0}, run_setup);
+    const auto child = start({store, &history, shared, root, 0}, *child_signal, run_setup);
     if (!child) return tl::unexpected(child.error());
-    std::vector<Child> children;
-    children.push_back(std::move(*child));
-    reap(children, 0, false, deadline, history);
+    reap({*child}, 0, false, deadline, history);
     if (auto begun = session.begin(root); !begun)
       return tl::unexpected(Error{ErrorCode::kIo, 0, "record", begun.error().message});
     return {};
@@ -242,17 +246,17 @@ struct Runner::State {
   Result<void> run_workers(const std::string& root, Clock::time_point deadline,
                            faultinject::RecordingLog* log, History& history) {
     start_turns(history.plan);
-    std::vector<Child> children;
+    std::vector<pid_t> children;
     for (std::uint32_t process = 0; process < history.plan.workers.size(); ++process) {
-      auto child = start({store, &history, shared, root, process, log});
+      const auto child = start({store, &history, shared, root, process, log}, *child_signal);
       if (!child) {
-        for (auto& started : children) ::kill(started.pid, SIGKILL);
-        reap(children, 0, true, deadline, history);
+        for (const pid_t started : children) ::kill(started, SIGKILL);
+        reap(std::move(children), 0, true, deadline, history);
         return tl::unexpected(child.error());
       }
-      children.push_back(std::move(*child));
+      children.push_back(*child);
     }
-    reap(children, 0, true, deadline, history);
+    reap(std::move(children), 0, true, deadline, history);
     return {};
   }
 
@@ -261,11 +265,9 @@ struct Runner::State {
     const std::uint32_t first = static_cast<std::uint32_t>(history.plan.workers.size());
     const std::uint32_t count = survivor_count(history.plan);
     for (std::uint32_t process = first; process < first + count && !history.timed_out; ++process) {
-      auto child = start({store, &history, shared, root, process});
+      const auto child = start({store, &history, shared, root, process}, *child_signal);
       if (!child) return tl::unexpected(child.error());
-      std::vector<Child> children;
-      children.push_back(std::move(*child));
-      reap(children, process, false, deadline, history);
+      reap({*child}, process, false, deadline, history);
       if (!WIFSIGNALED(shared->logs[process].wait_status)) break;
     }
     return {};
@@ -330,6 +332,8 @@ Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
 
 Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   auto& state = *state_;
+  const ChildSignal child_signal;
+  state.child_signal = &child_signal;
   History history;
   history.plan = plan;
   history.survivor = survivor_operations(plan);

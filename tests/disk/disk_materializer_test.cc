@@ -5,13 +5,18 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <rapidcheck.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <map>
 #include <random>
@@ -213,6 +218,66 @@ TEST_P(MountedMaterializer, TakesBackWhatAMountWrote) {
   if (const auto why = why_no_file_system(*choice.file_system); !why.empty()) GTEST_SKIP() << why;
   choice.size_bytes = std::uint64_t{320} << 20;
   isolated([&] { take_back_what_mounts_write(choice); });
+}
+
+/// Whether that loop device has this file (by its inode) attached.
+bool is_attached(const std::string& device, ino_t inode) {
+  const UniqueFd file(::open(device.c_str(), O_RDONLY | O_CLOEXEC));
+  loop_info64 info = {};
+  return ::ioctl(file.get(), LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == inode;
+}
+
+/// What a child tells of itself.
+struct Told {
+  char device[64] = {};
+  ino_t inode = 0;
+};
+
+/// Mounts a state, tells about it, and waits to be killed.
+void mount_and_wait(const FileSystemChoice& choice, const std::string& place, int answer) {
+  const auto entered = enter_mount_namespace();
+  const auto base = make_file_system(choice);
+  if (!entered || !base) return;
+  const BlockTrace trace;
+  DiskStateEnumerator enumerator(trace, 0, {}, {});
+  auto materializer = DiskMaterializer::create(*base, trace, enumerator.pieces());
+  if (!materializer || !materializer->make(*enumerator.next())) return;
+  const auto mount = Mount::create(choice, materializer->device(), place);
+  if (!mount) return;
+  Told told;
+  struct stat status {};
+  ::fstat(materializer->image().fd(), &status);
+  told.inode = status.st_ino;
+  materializer->device().copy(told.device, sizeof told.device - 1);
+  if (::write(answer, &told, sizeof told) == sizeof told) ::pause();
+}
+
+TEST_P(MountedMaterializer, NothingIsLeftOfAKilledProcess) {
+  const FileSystemChoice choice{.file_system = find_file_system(GetParam())};
+  if (const auto why = why_no_file_system(*choice.file_system); !why.empty()) GTEST_SKIP() << why;
+  const auto scratch = ScratchDirectory::create();
+  ASSERT_TRUE(scratch);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    mount_and_wait(choice, scratch->path(), ends[1]);
+    ::_exit(1);
+  }
+  ::close(ends[1]);
+  Told told;
+  const auto count = ::read(ends[0], &told, sizeof told);
+  ::close(ends[0]);
+  EXPECT_TRUE(count != sizeof told || is_attached(told.device, told.inode));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ASSERT_EQ(count, static_cast<ssize_t>(sizeof told)) << "it could not mount";
+  // The kernel ends the mount namespace in a worker of its own.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (is_attached(told.device, told.inode) && std::chrono::steady_clock::now() < deadline)
+    ::usleep(1000);
+  EXPECT_FALSE(is_attached(told.device, told.inode));
 }
 
 }  // namespace

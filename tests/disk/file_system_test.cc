@@ -77,6 +77,9 @@ TEST_P(FileSystems, TwoOfOneIdentityAreMountedAtOnce) {
     EXPECT_EQ(::mkdir((place_1 + "/only here").c_str(), 0755), 0);
     EXPECT_EQ(::access((place_1 + "/only here").c_str(), F_OK), 0);
     EXPECT_NE(::access((place_2 + "/only here").c_str(), F_OK), 0);
+    // Nor do they keep another run from making its own.
+    const auto third = make_file_system(choice);
+    EXPECT_TRUE(third) << to_string(third.error());
   });
 }
 
@@ -94,6 +97,8 @@ TEST_P(FileSystems, ABusyMountIsAnErrorAndStaysUntilItIsFree) {
     const auto busy = mount->unmount();
     ASSERT_FALSE(busy);
     EXPECT_EQ(busy.error().errno_value, EBUSY);
+    const std::string self = "(process " + std::to_string(::getpid()) + ")";
+    EXPECT_NE(busy.error().operation.find(self), std::string::npos) << to_string(busy.error());
     ::close(user);
     EXPECT_TRUE(mount->unmount());
   });
@@ -106,7 +111,11 @@ TEST_P(FileSystems, WrongOptionsAreSaidToBe) {
     const auto unmade = make_file_system(wrong);
     ASSERT_FALSE(unmade);
     EXPECT_EQ(unmade.error().code, ErrorCode::kInvalidArgument);
-    RecordProperty("mkfs", to_string(unmade.error()));
+    EXPECT_NE(to_string(unmade.error()).find("option"), std::string::npos)
+        << to_string(unmade.error());
+    wrong = choice;
+    wrong.size_bytes = 4096;
+    EXPECT_FALSE(make_file_system(wrong));
 
     const auto image = make_file_system(choice);
     ASSERT_TRUE(image) << to_string(image.error());
@@ -143,6 +152,17 @@ TEST_P(FileSystems, WhatIsDamagedIsNotSound) {
     ASSERT_TRUE(scratch);
     EXPECT_FALSE(Mount::create(choice, device->path(), scratch->path()));
   });
+}
+
+TEST_P(FileSystems, WhatIsMissingIsNamed) {
+  EXPECT_EQ(why_no_file_system(*choice.file_system), "");
+  FileSystem other = *choice.file_system;
+  other.check_command = "fsck.nothing -n";
+  EXPECT_EQ(why_no_file_system(other),
+            "fsck.nothing is not installed (package " + std::string(other.package) + ")");
+  other = *choice.file_system;
+  other.name = "nothingfs";
+  EXPECT_EQ(why_no_file_system(other), "this kernel has no nothingfs");
 }
 
 TEST(FileSystemChoice, IsWrittenAsAUserAskedForIt) {

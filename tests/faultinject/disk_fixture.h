@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/loop.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -112,13 +114,14 @@ class DiskFixture : public testing::Test {
     return true;
   }
 
-  /// Whether a loop device is over a file whose path has `part` in it.
-  static bool any_loop_over(const std::string& part) {
-    for (const auto& entry : std::filesystem::directory_iterator("/sys/block")) {
-      const std::string file = read_file(entry.path() / "loop" / "backing_file");
-      if (file.find(part) != std::string::npos) return true;
-    }
-    return false;
+  /// Whether the loop device is over a file in the scratch directory: by the name that it had when
+  /// it was attached, which the kernel keeps when its mount is gone.
+  bool is_attached(const std::string& device) const {
+    const UniqueFd opened(open(device.c_str(), O_RDONLY | O_CLOEXEC));
+    loop_info64 info = {};
+    if (ioctl(opened.get(), LOOP_GET_STATUS64, &info) != 0) return false;
+    return std::string(reinterpret_cast<const char*>(info.lo_file_name))
+        .starts_with(scratch_ + "/");
   }
 
   std::string scratch_;

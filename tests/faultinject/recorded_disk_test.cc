@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "tests/faultinject/disk_fixture.h"
@@ -200,6 +201,20 @@ TEST_F(RecordedDiskTest, TwoAtOnceDoNotMix) {
   EXPECT_EQ(lines(collect(two)), std::vector<std::string>{"write 512 at 8192"});
 }
 
+/// A server that kept the mounts of its owner would keep that file system, and its disk.
+TEST_F(RecordedDiskTest, IsNotHeldByAnother) {
+  auto one = std::make_optional(make_disk("one"));
+  const std::string mounted = make_directory("mounted");
+  ASSERT_TRUE(run("mkfs.ext4 -q " + one->recorded.device() + " && mount " + one->recorded.device() +
+                  " " + mounted));
+  const std::string device = one->recorded.device();
+  const TestDisk two = make_disk("two");
+  ASSERT_EQ(umount(mounted.c_str()), 0);
+  one.reset();
+  EXPECT_FALSE(is_attached(device));
+  EXPECT_TRUE(is_attached(two.recorded.device()));
+}
+
 TEST_F(RecordedDiskTest, ALogThatIsFullIsAnError) {
   const TestDisk disk = make_disk("disk", 64 << 10);
   const UniqueFd device = open_direct(disk);
@@ -217,8 +232,10 @@ TEST_F(RecordedDiskTest, ALogThatIsFullIsAnError) {
 }
 
 TEST_F(RecordedDiskTest, SaysThatItsServerDied) {
+  std::string name;
   {
     const TestDisk disk = make_disk();
+    name = disk.recorded.device();
     const UniqueFd device = open_direct(disk);
     ASSERT_TRUE(write_direct(device.get(), 0, 4096, 'a'));
     const pid_t killed = server();
@@ -231,15 +248,43 @@ TEST_F(RecordedDiskTest, SaysThatItsServerDied) {
     ASSERT_FALSE(trace.has_value());
     EXPECT_EQ(trace.error().message, "the server of the recorded disk has ended, by signal 9");
   }
-  EXPECT_FALSE(any_loop_over(scratch_));
-  EXPECT_EQ(read_file("/proc/self/mountinfo").find("crashgate-disk"), std::string::npos);
+  EXPECT_FALSE(is_attached(name));
+  EXPECT_EQ(read_file("/proc/self/mountinfo").find(scratch_ + "/disk"), std::string::npos);
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
 }
 
+/// The file system above sees errors, and can be unmounted all the same; whichever goes first.
+TEST_F(RecordedDiskTest, MayDieUnderAFileSystem) {
+  const std::string mounted = make_directory("mounted");
+  for (const bool destroyed : {false, true}) {
+    auto disk = std::make_optional(make_disk());
+    const std::string device = disk->recorded.device();
+    ASSERT_TRUE(run("mkfs.ext4 -q " + disk->recorded.device() + " && mount " +
+                    disk->recorded.device() + " " + mounted + " && seq 100000 > " + mounted +
+                    "/file"));
+    if (destroyed) {
+      disk.reset();
+    } else {
+      ASSERT_EQ(kill(server(), SIGKILL), 0);
+    }
+    EXPECT_FALSE(run("sync " + mounted + "/file 2>&-"));
+    EXPECT_EQ(umount(mounted.c_str()), 0);
+    disk.reset();
+    EXPECT_FALSE(is_attached(device));
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+  }
+}
+
 TEST_F(RecordedDiskTest, LeavesNothing) {
-  { const TestDisk disk = make_disk(); }
-  EXPECT_FALSE(any_loop_over(scratch_));
-  EXPECT_EQ(read_file("/proc/self/mountinfo").find("crashgate-disk"), std::string::npos);
+  std::string device;
+  {
+    const TestDisk disk = make_disk();
+    device = disk.recorded.device();
+    EXPECT_TRUE(is_attached(device));
+    EXPECT_NE(read_file("/proc/self/mountinfo").find(scratch_ + "/disk"), std::string::npos);
+  }
+  EXPECT_FALSE(is_attached(device));
+  EXPECT_EQ(read_file("/proc/self/mountinfo").find(scratch_ + "/disk"), std::string::npos);
   EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
   EXPECT_EQ(errno, ECHILD);
 }
@@ -260,21 +305,24 @@ TEST_F(RecordedDiskTest, LeavesNothingWhenItsOwnerIsKilled) {
                " " + mounted + " && seq 1000000 > " + mounted + "/file")) {
         _exit(1);
       }
-      (void)!write(told[1], "x", 1);
+      const std::string name = disk.recorded.device();
+      (void)!write(told[1], name.data(), name.size());
       while (!busy || run("seq 1000000 > " + mounted + "/file; sync " + mounted + "/file 2>&-")) {
         if (!busy) pause();
       }
       _exit(1);
     }
     close(told[1]);
-    char ready;
-    ASSERT_EQ(read(told[0], &ready, 1), 1);
+    std::string device(64, '\0');
+    const ssize_t length = read(told[0], device.data(), device.size());
+    ASSERT_GT(length, 0);
+    device.resize(static_cast<std::size_t>(length));
     close(told[0]);
-    EXPECT_TRUE(any_loop_over(scratch_ + "/owned"));
+    EXPECT_TRUE(is_attached(device));
     kill(owner, SIGKILL);
     // Its children are ours now, the server among them, and those that it ran end by themselves.
     EXPECT_TRUE(eventually([] { return waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }));
-    EXPECT_FALSE(any_loop_over(scratch_ + "/owned"));
+    EXPECT_FALSE(is_attached(device));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -30,7 +31,9 @@ struct ProgramEnd {
 /// one of the test's.
 class Program {
  public:
-  Program(const testing::TemporaryDirectory& place, const std::vector<std::string>& words)
+  /// `before`: called in its process, before the program itself.
+  Program(const testing::TemporaryDirectory& place, const std::vector<std::string>& words,
+          const std::function<void()>& before = {})
       : place_(place) {
     std::vector<char*> arguments;
     for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -46,6 +49,7 @@ class Program {
     ::dup2(nothing, STDIN_FILENO);
     ::dup2(output, STDOUT_FILENO);
     ::dup2(errors, STDERR_FILENO);
+    if (before) before();
     if (::chdir(place_.path().c_str()) == 0) ::execv(arguments[0], arguments.data());
     ::_exit(126);
   }

@@ -1,0 +1,103 @@
+#include "harness/command_line/doctor_command.h"
+
+#include <fmt/format.h>
+#include <linux/seccomp.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "faultinject/shim_command.h"
+#include "harness/check/state_view.h"
+#include "harness/command_line/exit_status.h"
+#include "harness/engine/job_processes.h"
+#include "harness/plan/runner.h"
+#include "harness/plan/scratch_directory.h"
+#include "harness/version.h"
+
+namespace crashgate::harness {
+namespace {
+
+std::string text_of(int errno_value) {
+  return std::generic_category().message(errno_value);
+}
+
+// A container's seccomp profile often refuses ptrace.
+std::string why_no_ptrace() {
+  const pid_t pid = ::fork();
+  if (pid < 0) return "fork: " + text_of(errno);
+  if (pid == 0) {
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(errno);
+    ::raise(SIGSTOP);
+    ::_exit(0);
+  }
+  int status = 0;
+  if (::waitpid(pid, &status, WUNTRACED) != pid) return "waitpid: " + text_of(errno);
+  if (!WIFSTOPPED(status)) return "ptrace(PTRACE_TRACEME): " + text_of(WEXITSTATUS(status));
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, &status, 0);
+  // Asks whether the kernel has filters that can stop a tracee: EOPNOTSUPP where it has not.
+  const std::uint32_t action = SECCOMP_RET_TRACE;
+  if (::syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) != 0)
+    return "seccomp(SECCOMP_GET_ACTION_AVAIL): " + text_of(errno);
+  return "";
+}
+
+std::string why_no_shim() {
+  const auto library = faultinject::find_shim_library();
+  return library ? "" : library.error().message;
+}
+
+std::string why_no_private_view() {
+  const auto scratch = ScratchDirectory::create();
+  if (!scratch) return to_string(scratch.error());
+  const auto body = [&](unsigned) -> nlohmann::json {
+    const auto view = StateView::create(scratch->path());
+    return view ? "" : to_string(view.error());
+  };
+  const auto answer = run_jobs(1, body, [] { return true; });
+  return answer ? (*answer)->front().get<std::string>() : to_string(answer.error());
+}
+
+struct Need {
+  std::string_view name;
+  std::string_view what_for;
+  std::string (*why_not)();
+  bool essential;  // without it there is little to run
+};
+
+constexpr Need kNeeds[] = {
+    {"shim library", "crashgate shim", why_no_shim, false},
+    {"ptrace and seccomp", "check: records any program", why_no_ptrace, true},
+    {"private mounts", "check: a crash state stands where the workload's directory was",
+     why_no_private_view, false},
+    {"process-id namespaces", "verify: two processes of one process id", why_no_pid_namespaces,
+     false},
+    {"small disks", "verify: a full disk", why_no_small_disk, false},
+};
+
+}  // namespace
+
+int doctor() {
+  struct utsname machine;
+  ::uname(&machine);
+  fmt::print("crashgate {} on {} {} {}\n", kVersion, machine.sysname, machine.release,
+             machine.machine);
+  int status = kExitPass;
+  for (const auto& need : kNeeds) {
+    const auto why = need.why_not();
+    fmt::print("  {:<22} {:<4} {}{}\n", need.name, why.empty() ? "yes" : "no", need.what_for,
+               why.empty() ? "" : "; " + why);
+    if (need.essential && !why.empty()) status = kExitInconclusive;
+  }
+  return status;
+}
+
+}  // namespace crashgate::harness
