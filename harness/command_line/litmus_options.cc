@@ -14,13 +14,14 @@ void LitmusWords::add_to(CLI::App& verb) {
       ->delimiter(',');
   verb.add_option("--mkfs-options", command_.make_options, "words for mkfs");
   verb.add_option("--mount-options", command_.mount_options,
-                  "what differs from the model is then reported, and no failure");
+                  "comma-separated; with options of your own, what differs from the model is "
+                  "reported and is no failure");
   verb.add_option("--program", command_.programs, "programs whose names contain this")
-      ->delimiter(',');
+      ->delimiter(';');
   verb.add_option("--random", command_.random, "generated programs beside the table");
   verb.add_flag("--long", command_.is_long,
                 "with pauses, idle seconds at the end, and processes that fsync or syncfs all "
-                "the time, instead of what needs no clock; takes minutes a program");
+                "the time, instead of what needs no clock; takes a minute a recording");
   verb.add_option("--states", command_.states_of_a_recording,
                   "disk states of one recording at most (default 400)");
   verb.add_option("--seed", command_.seed, "seed of what is generated and sampled")

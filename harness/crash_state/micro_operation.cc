@@ -80,9 +80,9 @@ ContentChange content_change(const TraceEvent& event, std::uint64_t size) {
   return change;
 }
 
-/// Where an event cuts its file by itself.
+/// Where an event cuts its file by itself. The zeros at the tail of a truncation are data.
 WriteCuts own_cuts(const TraceEvent& event, Range range, const Basis& basis) {
-  return cut_write(range.begin, range.end, writes_data(event), basis);
+  return cut_write(range.begin, range.end, writes_data(event) || is_truncation(event), basis);
 }
 
 /// Blocks of a file that hold data, as disjoint ranges of block numbers [begin, end).
@@ -202,8 +202,12 @@ class Lowering {
       cut(change.written, kSectorBytes);
       cut(change.zeroed, kSectorBytes);
       if (event.row == Row::k_msync) cut(change.written, kBlockBytes);
-      if (is_truncation(event)) continue;
-      for (const Range& range : {change.written, change.zeroed}) {
+      Range zeroed = change.zeroed;
+      if (is_truncation(event) && !zeroed.empty()) {
+        zeroed.end = std::min(zeroed.end, round_up(zeroed.begin, kBlockBytes));
+        cut(zeroed, kSectorBytes);
+      }
+      for (const Range& range : {change.written, zeroed}) {
         const WriteCuts own = own_cuts(event, range, basis_);
         cuts.insert(cuts.end(), own.blocks.begin(), own.blocks.end());
         cuts.insert(cuts.end(), own.tears.begin(), own.tears.end());

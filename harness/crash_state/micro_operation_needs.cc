@@ -68,8 +68,10 @@ class NeedsBuilder {
     if (writes_data(*event_)) {
       if (!model_.tears_blocks) join_blocks();
       join_ignored_steps();
-    } else if (model_.completed_calls_persist || is_truncation(*event_)) {
+    } else if (model_.completed_calls_persist) {
       join_event();
+    } else if (is_truncation(*event_)) {
+      join_truncation();
     } else if (zeros_range(*event_)) {
       join_blocks();
     } else if (is_rename(*event_)) {
@@ -93,6 +95,19 @@ class NeedsBuilder {
         if ((before.end - 1) / kBlockBytes == piece.begin / kBlockBytes) join(last, at);
       }
       last = at;
+    }
+  }
+
+  /// Where blocks are overwritten in place, zeros in the block where the file ends now are data.
+  bool is_tail(std::uint32_t index) const {
+    const MicroOperation& zeros = all_.operations[index];
+    if (!model_.tears_blocks || zeros.kind != LocationKind::kData) return false;
+    const std::uint64_t size = all_.operations[end_ - 1].value.number;
+    return all_.locations[zeros.location].begin / kBlockBytes * kBlockBytes < size;
+  }
+  void join_truncation() {
+    for (std::uint32_t at = first_; at < end_; ++at) {
+      if (!is_tail(at)) join(at, end_ - 1);
     }
   }
 
@@ -152,6 +167,9 @@ class NeedsBuilder {
         });
       }
       last_size_[file] = index;
+      for (std::uint32_t at = first_; is_truncation(*event_) && at < index; ++at) {
+        if (is_tail(at)) need(at);
+      }
     }
     if (operation.kind == LocationKind::kData && model_.size_needs_data) {
       uncovered_data_[file].push_back(index);

@@ -709,13 +709,48 @@ TEST(Mkdir, ChainsPersistFromTheTopOnMostFileSystems) {
        {"ext4 xfs kill", {"40755 0:0, 40755 0:0, empty"}}});
 }
 
-TEST(Truncation, IsAtomic) {
+TEST(Truncation, AtABlockIsAtomic) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.append(file, repeated(9000, 'o'));
+  builder.start();
+  builder.truncate(file, 4096);
+  expect_seen(builder, {"f"},
+              {{"posix ext4 xfs btrfs", {"9000*o", "4096*o"}}, {"kill", {"4096*o"}}});
+}
+
+// The rest of the block is zeroed in memory, and may be written before the size is.
+TEST(Truncation, InsideABlockZeroesItsTailFirst) {
   TraceBuilder builder;
   const FileId file = builder.create("f");
   builder.append(file, repeated(5000, 'o'));
   builder.start();
   builder.truncate(file, 10);
-  expect_seen(builder, {"f"}, {{"posix ext4 xfs btrfs", {"5000*o", "10*o"}}, {"kill", {"10*o"}}});
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs",
+        {"5000*o", "10*o 502*\\0 4488*o", "512*o 3584*\\0 904*o", "10*o 4086*\\0 904*o", "10*o"}},
+       {"btrfs", {"5000*o", "10*o"}},
+       {"kill", {"10*o"}}});
+}
+
+TEST(Truncation, AndAnAppendToTheSameBlock) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.append(file, repeated(3000, 'o'));
+  builder.start();
+  builder.truncate(file, 1024);
+  builder.write(file, 1024, repeated(512, 'n'));
+  expect_seen(builder, {"f"},
+              {{"posix ext4",
+                {"3000*o", "1024*o", "1024*o 512*\\0", "1024*o 512*n", "1024*o 1976*\\0",
+                 "1024*o 512*n 1464*\\0", "1024*o 512*n 1464*o", "1024*o 512*\\0 1464*o",
+                 "1536*o 1464*\\0"}},
+               {"xfs",
+                {"3000*o", "1024*o", "1024*o 512*n", "1024*o 1976*\\0", "1024*o 512*n 1464*\\0",
+                 "1024*o 512*n 1464*o", "1024*o 512*\\0 1464*o", "1536*o 1464*\\0"}},
+               {"btrfs", {"3000*o", "1024*o", "1024*o 512*n"}},
+               {"kill", {"1024*o 512*n"}}});
 }
 
 TEST(Truncation, ToMoreAfterwardsShowsZeros) {

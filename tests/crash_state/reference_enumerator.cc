@@ -312,6 +312,12 @@ class Lowering {
       }
       if (is_truncation(event) && length_after(event) < size) {
         cuts.insert({down_to(kSector, length_after(event)), up_to(kSector, size)});
+        const std::uint64_t tail_end = std::min(up_to(kBlock, length_after(event)), size);
+        if (tail_end > length_after(event)) {
+          Cuts tail = block_cuts(length_after(event), tail_end, basis_);
+          cuts.merge(tear_points(tail, basis_));
+          cuts.merge(tail);
+        }
       }
       if (is_write(event) && event.data.length > 0) size = std::max(size, end_of_data(event));
       if (is_truncation(event)) size = length_after(event);
@@ -620,6 +626,11 @@ class Rules {
       return true;
     }
 
+    // "a truncation's size needs its tail"
+    if (a.event == b.event && is_truncation(event) && a.location == Location::kSize && is_tail(b)) {
+      return true;
+    }
+
     // rename_over_needs_size: "the new entry of a rename (not an exchange) that replaces a file
     // needs the latest size of the renamed file"
     return model_.rename_over_needs_size && a.location == Location::kEntry &&
@@ -643,9 +654,9 @@ class Rules {
     const auto& event = event_of(i);
     if (a.event != b.event) return false;
 
-    // "a truncation's size with the zeros it brings"
+    // "a truncation's size with the zeros it brings, but for its tail"
     if (is_truncation(event) && a.location != Location::kEntry && b.location != Location::kEntry) {
-      return true;
+      return !is_tail(a) && !is_tail(b);
     }
     // "a rename's two entries within one directory, and of an exchange within one directory; the
     // same across directories where the model says, or where what is moved is a directory"
@@ -662,6 +673,14 @@ class Rules {
     }
     // completed_calls_persist: "anything else [than a write] is one group"
     return model_.completed_calls_persist && !comes_in_pieces(event);
+  }
+
+  // "zeros in the block in which the new size lies, under a model with tears_blocks true"
+  bool is_tail(const MicroOperation& zeros) const {
+    const auto& event = trace_.events[zeros.event];
+    const std::uint64_t size = event.truncated ? 0 : event.length;
+    return model_.tears_blocks && is_truncation(event) && zeros.location == Location::kData &&
+           size % kBlock != 0 && zeros.begin / kBlock == size / kBlock;
   }
 
   // What a kill may cut short: to the page copies and msync are writes here too.
