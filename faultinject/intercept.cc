@@ -129,7 +129,8 @@ void record(const RowInfo& row, Row id, const Arguments& arguments, const Decisi
   if (decision.injected == Injected::kError)
     entry.injected_errno = static_cast<int>(decision.argument);
   std::size_t descriptor = find_role(row, Role::kDescriptor);
-  if (decision.injected != Injected::kNothing && descriptor < kMaxArguments) {
+  const bool told = decision.injected != Injected::kNothing || row.kind == Kind::kBarrier;
+  if (told && descriptor < kMaxArguments) {
     struct stat status;
     long result = raw_syscall(SYS_fstat, {arguments[descriptor], reinterpret_cast<long>(&status)});
     if (!is_error(result)) {

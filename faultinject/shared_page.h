@@ -38,7 +38,7 @@ struct CallRecord {
   std::uint8_t process = 0;  // index given to arm()
   Injected injected = Injected::kNothing;
   std::int32_t injected_errno = 0;
-  // Of the call's descriptor; filled in only where something is injected.
+  // Of the call's descriptor; filled in only for barriers, and where something is injected.
   std::uint64_t inode = 0;
   bool directory = false;
 };

@@ -1,21 +1,17 @@
 #include "harness/check/check_run.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
-#include <cstring>
 #include <set>
 
 #include "faultinject/ptrace_recorder.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
 #include "harness/check/state_checker.h"
+#include "harness/check/workload.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 #include "harness/plan/scratch_directory.h"
@@ -38,33 +34,6 @@ double seconds_since(Clock::time_point start) {
 
 tl::unexpected<Error> bad_input(std::string what, std::string where) {
   return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), std::move(where)});
-}
-
-std::string describe_end(int exit_status, int signal) {
-  if (signal != 0) return fmt::format("was killed by SIG{}", ::sigabbrev_np(signal));
-  return fmt::format("ended with exit status {}", exit_status);
-}
-
-// What it prints goes to standard error: standard output is the report's.
-Result<void> run_setup(const std::string& command, const std::string& directory) {
-  if (command.empty()) return {};
-  const pid_t pid = ::fork();
-  if (pid < 0) return tl::unexpected(error_from_errno(errno, "fork", ""));
-  if (pid == 0) {
-    ::setenv("CRASHGATE_DIR", directory.c_str(), 1);
-    ::dup2(STDERR_FILENO, STDOUT_FILENO);
-    if (::chdir(directory.c_str()) == 0)
-      ::execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (status != 0)
-    return bad_input("the setup " + describe_end(WEXITSTATUS(status),
-                                                 WIFSIGNALED(status) ? WTERMSIG(status) : 0),
-                     command);
-  return {};
 }
 
 class CheckRun {
@@ -98,15 +67,13 @@ class CheckRun {
     const auto directory = scratch_.path() + "/work";
     if (::mkdir(directory.c_str(), 0700) != 0)
       return tl::unexpected(error_from_errno(errno, "mkdir", directory));
-    if (auto set_up = run_setup(options_.setup, directory); !set_up) return set_up;
+    if (auto set_up = run_setup_command(options_.setup, directory); !set_up) return set_up;
     show("recording", 0);
     const auto begun = Clock::now();
     auto recorded = record_in(directory);
     if (!recorded || interrupting_signal() != 0) return recorded;
     report_.recording_seconds = seconds_since(begun);
-    if (recording_.signal != 0 || recording_.exit_status != 0)
-      return bad_input("the workload " + describe_end(recording_.exit_status, recording_.signal),
-                       options_.workload);
+    if (auto succeeded = expect_success(recording_, options_); !succeeded) return succeeded;
     note_recording();
     return {};
   }
@@ -115,12 +82,7 @@ class CheckRun {
   Result<void> record_in(const std::string& directory) {
     const auto trace_path = scratch_.path() + "/trace";
     const auto body = [&](unsigned) -> nlohmann::json {
-      auto recording =
-          faultinject::record_with_ptrace({.command = {"/bin/sh", "-c", options_.workload},
-                                           .directory = directory,
-                                           .ignore_globs = options_.ignored,
-                                           .terminal = options_.terminal,
-                                           .stacks = options_.stacks});
+      auto recording = faultinject::record_with_ptrace(workload_options(options_, directory));
       if (!recording)
         return {{"failed", recording.error().message}, {"theirs", recording.error().bad_input}};
       if (auto written = faultinject::write_trace(recording->trace, trace_path); !written)

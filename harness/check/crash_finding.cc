@@ -17,16 +17,6 @@ using faultinject::Trace;
 
 constexpr std::size_t kMostAcknowledgements = 8;  // the latest, in a report
 
-FindingEvent finding_event(const Trace& trace, std::size_t index) {
-  const auto& event = trace.events[index];
-  if (event.kind == EventKind::kAcknowledgement) {
-    std::string text(trace.data(event.data));
-    while (text.ends_with('\n')) text.pop_back();
-    return {index, "acknowledgement", std::move(text)};
-  }
-  return {index, faultinject::row_info(event.row).name, faultinject::event_path(trace, index)};
-}
-
 std::string source_of(faultinject::SourceLocator& locator, const faultinject::TraceEvent& event) {
   const auto caller = locator.caller(event);
   if (!caller) return "";
@@ -60,8 +50,7 @@ std::vector<FindingEvent> acknowledged_before(const Trace& trace, std::size_t cr
     if (trace.events[i].kind == EventKind::kAcknowledgement)
       told.push_back(finding_event(trace, i));
   }
-  if (told.size() > kMostAcknowledgements)
-    told.erase(told.begin(), told.end() - kMostAcknowledgements);
+  keep_latest(told);
   return told;
 }
 
@@ -80,6 +69,21 @@ std::string shape_of(const Trace& trace, const MicroOperationText& operation) {
 }
 
 }  // namespace
+
+FindingEvent finding_event(const Trace& trace, std::size_t index) {
+  const auto& event = trace.events[index];
+  if (event.kind == EventKind::kAcknowledgement) {
+    std::string text(trace.data(event.data));
+    while (text.ends_with('\n')) text.pop_back();
+    return {index, "acknowledgement", std::move(text)};
+  }
+  return {index, faultinject::row_info(event.row).name, faultinject::event_path(trace, index)};
+}
+
+void keep_latest(std::vector<FindingEvent>& acknowledged) {
+  if (acknowledged.size() > kMostAcknowledgements)
+    acknowledged.erase(acknowledged.begin(), acknowledged.end() - kMostAcknowledgements);
+}
 
 Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const Basis& basis,
                            std::string engine) {

@@ -11,6 +11,12 @@ namespace crashgate::harness {
 Finding make_crash_finding(const faultinject::Trace& trace, const Rejection& rejection,
                            const Basis& basis, std::string engine);
 
+/// As a finding names an event of the trace.
+FindingEvent finding_event(const faultinject::Trace& trace, std::size_t index);
+
+/// Of what had been told, as much as a report shows.
+void keep_latest(std::vector<FindingEvent>& acknowledged);
+
 /// A finding, and the state that shows it.
 struct CrashFinding {
   Finding finding;

@@ -15,6 +15,7 @@
 #include "harness/command_line/check_command.h"
 #include "harness/command_line/doctor_command.h"
 #include "harness/command_line/exit_status.h"
+#include "harness/command_line/litmus_command.h"
 #include "harness/command_line/replay_command.h"
 #include "harness/command_line/shim_command.h"
 #include "harness/command_line/verify_command.h"
@@ -129,6 +130,44 @@ void take(const CommonOptions& common, const std::string& command, CheckCommand&
   options.state_limit = budget.states;
 }
 
+struct LitmusWords {
+  LitmusCommand command;
+  std::optional<std::string> budget;
+
+  CLI::App* add_to(CLI::App& app) {
+    auto* verb = app.add_subcommand(
+        "litmus", "hold the models against ext4, xfs and btrfs on recorded disks (needs root)");
+    command.jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+    verb->add_option("--fs", command.file_systems, "file systems (default ext4,xfs,btrfs)")
+        ->delimiter(',');
+    verb->add_option("--mkfs-options", command.make_options, "words for mkfs");
+    verb->add_option("--mount-options", command.mount_options,
+                     "what differs from the model is then reported, and no failure");
+    verb->add_option("--program", command.programs, "programs whose names contain this")
+        ->delimiter(',');
+    verb->add_option("--random", command.random, "generated programs beside the table");
+    verb->add_flag("--long", command.is_long,
+                   "with pauses, idle seconds at the end, and processes that fsync or syncfs all "
+                   "the time, instead of what needs no clock; takes minutes a program");
+    verb->add_option("--states", command.states_of_a_recording,
+                     "disk states of one recording at most (default 400)");
+    verb->add_option("--seed", command.seed, "seed of what is generated and sampled")
+        ->capture_default_str();
+    verb->add_option("--budget", budget, "time: 60s, 10m (default none)");
+    verb->add_option("--jobs", command.jobs, "recordings at once")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
+    verb->add_option("--json", command.json_path,
+                     "write the report as JSON to this file (-: standard output)");
+    verb->add_flag("--quiet", command.quiet, "say nothing unless something is wrong");
+    return verb;
+  }
+  void take(const std::string& words) {
+    command.command = words;
+    if (budget) command.budget_seconds = parse_budget(*budget).seconds;
+  }
+};
+
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words.front() == "shim") return shim(std::span(words).subspan(1));
@@ -199,6 +238,9 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   check_common.add_to(*check_app, "60s");
 
+  LitmusWords litmus_words;
+  auto* litmus_app = litmus_words.add_to(app);
+
   auto* models_app = app.add_subcommand("models", "list the persistence models");
   auto* doctor_app = app.add_subcommand("doctor", "what this machine can run");
 
@@ -213,6 +255,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (verify_app->parsed()) take(verify_common, command, options);
+    if (litmus_app->parsed()) litmus_words.take(command);
     if (check_app->parsed()) {
       if (checking.check.checker.command.empty() && checker_loop.empty())
         throw CLI::RequiredError("--checker");
@@ -240,6 +283,7 @@ int run(int argc, char** argv) {
   if (check_app->parsed()) return check(std::move(checking));
   if (models_app->parsed()) return list_models();
   if (doctor_app->parsed()) return doctor();
+  if (litmus_app->parsed()) return litmus(litmus_words.command);
   return list ? list_stores() : verify(options);
 }
 

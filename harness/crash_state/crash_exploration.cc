@@ -1,7 +1,5 @@
 #include "harness/crash_state/crash_exploration.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -12,6 +10,7 @@
 
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
+#include "harness/engine/shared_memory.h"
 
 namespace crashgate::harness {
 namespace {
@@ -59,24 +58,7 @@ struct Progress {
   std::atomic<std::uint64_t> subjects_done;  // over all jobs
 };
 
-class SharedProgress {
- public:
-  SharedProgress() {
-    void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory != MAP_FAILED) progress_ = new (memory) Progress{};
-  }
-  SharedProgress(const SharedProgress&) = delete;
-  SharedProgress& operator=(const SharedProgress&) = delete;
-  ~SharedProgress() {
-    if (progress_ != nullptr) ::munmap(progress_, sizeof(Progress));
-  }
-  Progress* operator->() const { return progress_; }
-  explicit operator bool() const { return progress_ != nullptr; }
-
- private:
-  Progress* progress_ = nullptr;
-};
+using SharedProgress = SharedMemory<Progress>;
 
 std::uint64_t pair_hash(const CrashState& state) {
   return state.tree_hash ^ (state.acknowledgement_end * 0x9e3779b97f4a7c15u);

@@ -153,18 +153,12 @@ class NeedsBuilder {
       }
       last_size_[file] = index;
     }
-    if (operation.kind == LocationKind::kData &&
-        (model_.size_needs_data || model_.rename_over_needs_data)) {
+    if (operation.kind == LocationKind::kData && model_.size_needs_data) {
       uncovered_data_[file].push_back(index);
     }
-    if (index == first_ && is_rename(*event_) && event_->replaced != kNoFile &&
-        (event_->flags & RENAME_EXCHANGE) == 0) {
-      if (model_.rename_over_needs_size || model_.rename_over_needs_data) {
-        need(last_size_[event_->file]);
-      }
-      if (model_.rename_over_needs_data) {
-        for (const std::uint32_t data : uncovered_data_[event_->file]) need(data);
-      }
+    if (model_.rename_over_needs_size && index == first_ && is_rename(*event_) &&
+        event_->replaced != kNoFile && (event_->flags & RENAME_EXCHANGE) == 0) {
+      need(last_size_[event_->file]);
     }
   }
 

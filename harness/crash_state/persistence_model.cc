@@ -22,8 +22,6 @@ constexpr std::array kModels{
         .fsync_persists_own_names = true,
         .fsync_frees_order = true,
         .size_needs_data = true,
-        .rename_over_needs_size = true,
-        .rename_over_needs_data = true,
         .sizes_stop_at_blocks = true,
     },
     PersistenceModel{

@@ -19,7 +19,6 @@ struct PersistenceModel {
   bool fsync_frees_order = false;
   bool size_needs_data = false;
   bool rename_over_needs_size = false;
-  bool rename_over_needs_data = false;
   bool renames_across_directories_are_atomic = false;
   bool tears_blocks = false;
   bool sizes_stop_at_blocks = false;

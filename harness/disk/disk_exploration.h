@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,12 @@ using DirectoryJudge =
 
 struct DiskSubject {
   const DiskRecording* recording = nullptr;
-  std::function<Result<DirectoryJudge>(unsigned job)> make_judge;  // once a job process
-  /// Called for each recovered state, judged or not, with the hash of its tree; may be null.
-  std::function<void(std::uint64_t tree_hash, std::size_t acknowledgement_end)> observe;
+  /// Once a job process; again where what a judge left running kept a file system busy, and was
+  /// killed.
+  std::function<Result<DirectoryJudge>(unsigned job)> make_judge;
+  /// Called at the end, in the calling process, for each distinct pair of recovered tree and
+  /// acknowledgements; may be null.
+  std::function<void(std::uint64_t tree_hash, std::size_t acknowledgement_end)> observe = {};
 };
 
 struct DiskExplorationOptions {
@@ -36,7 +40,7 @@ struct DiskExplorationOptions {
   unsigned jobs = 1;
   std::uint64_t state_limit = UINT64_MAX;  // of one subject
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
-  bool check_file_system = false;  // fsck, before the mount that recovers and after
+  bool check_file_system = false;  // fsck, once it has recovered and was unmounted
   std::function<void(std::uint64_t states)> progress = {};
 };
 
@@ -46,16 +50,20 @@ struct DiskRejection {
   std::uint64_t count = 0;  // disk states
   std::uint64_t stamp = 0;  // of the example, the one that lost least
   std::size_t acknowledgement_end = 0;
-  std::vector<std::uint32_t> lost;  // pieces
+  std::vector<std::uint32_t> lost;  // pieces of the disk's writes
 };
 
-struct DiskCount {  // of one file system
+/// Between processes.
+nlohmann::json to_json(const DiskRejection& rejection);
+DiskRejection disk_rejection_from_json(const nlohmann::json& json);
+
+struct DiskCount {  // of one subject
   std::uint64_t crash_points = 0;
   std::uint64_t states = 0;  // of the disk: made and mounted
   std::uint64_t trees = 0;   // distinct pairs of recovered tree and acknowledgements
   bool exhaustive = true;
   double seconds = 0;
-  double seconds_to_first_rejection = -1;
+  double seconds_to_first_rejection = -1;  // since the exploration began; -1: none
 };
 
 struct DiskExploration {
@@ -68,5 +76,19 @@ struct DiskExploration {
 
 Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subjects,
                                             const DiskExplorationOptions& options);
+
+/// What is to be done with a minimal state: its disk before recovery, and its directory after (not
+/// called where the file system does not recover). Each may be null.
+struct DiskStateVisitor {
+  std::function<Result<void>(const DiskImage& image)> crashed;
+  std::function<Result<void>(const std::string& directory)> recovered;
+};
+
+/// A rejection in which nothing that is lost can be kept: each lost piece, put back, gives a state
+/// that is accepted or rejected for another cause; as far as 200 tries lead. For a job process: it
+/// enters a mount namespace. Then shows the state to the visitor.
+Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
+                                         const DiskExplorationOptions& options,
+                                         const DiskStateVisitor& visitor);
 
 }  // namespace crashgate::harness

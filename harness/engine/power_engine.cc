@@ -59,6 +59,11 @@ std::vector<Plan> two_writers() {
       }
     }
   }
+  // Two empty objects are alike: who finds one may not take it for its own, and durable.
+  for (const auto kind : {Kind::kPut, Kind::kPutIfAbsent}) {
+    const Operation empty{.kind = kind, .key = "d/k"};
+    plans.push_back({.workers = {{empty}, {empty}}});
+  }
   return plans;
 }
 

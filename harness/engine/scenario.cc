@@ -54,6 +54,12 @@ std::vector<Plan> scenarios() {
         one_process(setup, {{.kind = Kind::kList}, {.kind = Kind::kList, .key = "new/s"}}));
     plans.push_back(one_process(setup, {{.kind = Kind::kRecover}}));
   }
+  // At the object's end, beyond it, and where offset and length overflow.
+  plans.push_back(one_process(
+      {kOldObject},
+      {{.kind = Kind::kGetRange, .key = key, .offset = kOldObject.size, .length = 1},
+       {.kind = Kind::kGetRange, .key = key, .offset = kOldObject.size + 1, .length = 1},
+       {.kind = Kind::kGetRange, .key = key, .offset = 2, .length = UINT64_MAX}}));
   return plans;
 }
 

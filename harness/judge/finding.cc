@@ -21,6 +21,7 @@ constexpr KindName kKindNames[] = {
     {FindingKind::kErrorContract, "error-contract"},
     {FindingKind::kHang, "hang"},
     {FindingKind::kChecker, "checker"},
+    {FindingKind::kFileSystem, "file-system"},
 };
 
 }  // namespace

@@ -19,7 +19,8 @@ enum class FindingKind : std::uint8_t {
   kOrder,
   kHang,
   kErrorContract,
-  kChecker,  // somebody's checker says no, for a reason of its own
+  kChecker,     // somebody's checker says no, for a reason of its own
+  kFileSystem,  // a file system does not recover, or is damaged: not the program's fault
 };
 /// The name in reports and JSON: "lost-acknowledgement".
 std::string_view to_string(FindingKind kind);

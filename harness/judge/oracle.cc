@@ -113,6 +113,11 @@ void judge_answer(const Site& site, Violations& violations) {
           ", from " + describe_payload(site.history, static_cast<std::size_t>(event.resembles));
     add(violations, site, mixed ? FindingKind::kMixed : FindingKind::kTorn, std::move(message));
   }
+  if (site.operation.kind == OperationKind::kGetRange &&
+      site.operation.offset + site.operation.length < site.operation.offset) {
+    add(violations, site, FindingKind::kErrorContract,
+        site.name() + " succeeded, although the range ends beyond what any file can hold");
+  }
   if (!event.well_formed) {
     add(violations, site, FindingKind::kErrorContract,
         fmt::format("{} lists what it should not: {}", site.name(), event.text.data()));
@@ -120,8 +125,22 @@ void judge_answer(const Site& site, Violations& violations) {
 }
 
 bool says_unsupported(int errno_value) {
-  return errno_value == EINVAL || errno_value == EOPNOTSUPP || errno_value == ENOSYS ||
-         errno_value == EINTR;
+  return errno_value == EINVAL || errno_value == EOPNOTSUPP || errno_value == ENOSYS;
+}
+
+// A barrier that a signal interrupted may be tried again, or another may do for it; not neither.
+bool was_made_up_for(const History& history, const std::vector<std::size_t>& calls,
+                     std::size_t interrupted) {
+  const auto& failed = history.calls[interrupted];
+  return failed.injected_errno == EINTR && std::ranges::any_of(calls, [&](std::size_t index) {
+           using faultinject::Row;
+           const auto& call = history.calls[index];
+           const auto row = static_cast<Row>(call.row);
+           if (index <= interrupted || call.injected != Injected::kNothing ||
+               faultinject::row_info(row).kind != faultinject::Kind::kBarrier)
+             return false;
+           return call.inode == failed.inode || row == Row::k_syncfs || row == Row::k_sync;
+         });
 }
 
 // After a failed barrier, what it covered may be lost, and a retry that returns 0 proves nothing
@@ -133,11 +152,12 @@ void judge_barriers(const Site& site, Violations& violations) {
   if (!acknowledged ||
       !(carries_payload(site.operation.kind) || site.operation.kind == OperationKind::kRemove))
     return;
-  for (const auto index : calls_of(site.history, site.process, site.number)) {
+  const auto calls = calls_of(site.history, site.process, site.number);
+  for (const auto index : calls) {
     const auto& call = site.history.calls[index];
     const auto& row = faultinject::row_info(static_cast<faultinject::Row>(call.row));
     if (call.injected != Injected::kError || row.kind != faultinject::Kind::kBarrier ||
-        says_unsupported(call.injected_errno))
+        says_unsupported(call.injected_errno) || was_made_up_for(site.history, calls, index))
       continue;
     const bool concerns = call.directory || site.event.inode == 0 || call.inode == site.event.inode;
     if (!concerns) continue;

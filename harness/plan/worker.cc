@@ -1,11 +1,14 @@
 #include "harness/plan/worker.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <bitset>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -20,8 +23,21 @@ namespace {
 
 using StorePointer = std::unique_ptr<StoreUnderTest>;
 
-// What the store opens and does not close takes this place, so comparing it before and after tells
-// whether there is any.
+// Which of the first descriptors are open: what is so after the store is closed and was not before
+// it was opened, the store has leaked.
+using Descriptors = std::bitset<128>;
+Descriptors open_descriptors() {
+  struct rlimit limit;  // poll does not look beyond it, and nothing can be opened there
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  std::array<pollfd, Descriptors().size()> asked{};
+  for (std::size_t i = 0; i < asked.size(); ++i) asked[i].fd = static_cast<int>(i);
+  const auto count = std::min<rlim_t>(asked.size(), limit.rlim_cur);
+  ::poll(asked.data(), count, 0);
+  Descriptors open;
+  for (std::size_t i = 0; i < count; ++i) open[i] = (asked[i].revents & POLLNVAL) == 0;
+  return open;
+}
+
 int lowest_free_descriptor() {
   const int descriptor = ::fcntl(STDERR_FILENO, F_DUPFD, 0);
   ::close(descriptor);
@@ -233,7 +249,7 @@ void run_process(const WorkerContext& context) {
   if (worker) faultinject::turns_join(context.shared->page.turns, context.process);
   const bool sets_up = worker && context.process == 0 && context.log == nullptr;
   if (!sets_up || set_up(context)) {
-    const int free_descriptor = lowest_free_descriptor();
+    const auto before = open_descriptors();
     if (worker && plan.descriptor_limit != 0) limit_descriptors(plan.descriptor_limit);
     Process process{context, plan, worker, nullptr};
     const auto& operations = operations_of(plan, history.survivor, context.process);
@@ -243,7 +259,7 @@ void run_process(const WorkerContext& context) {
       }
     }
     process.store.reset();
-    log.leaked_descriptor = lowest_free_descriptor() != free_descriptor;
+    log.leaked_descriptor = (open_descriptors() & ~before).any();
   }
   if (worker) faultinject::turns_finish(context.shared->page.turns, context.process);
 }

@@ -152,7 +152,7 @@ TEST(CrashStateEnumerator, PutWithoutSyncOfTheFile) {
   EXPECT_EQ(after("posix"), (Trees{"f=", "f=000", "f=new"}));
   EXPECT_EQ(after("ext4"), (Trees{"f=000", "f=new"}));
   EXPECT_EQ(after("xfs"), (Trees{"f=", "f=new"}));
-  EXPECT_EQ(after("btrfs"), (Trees{"f=new"}));
+  EXPECT_EQ(after("btrfs"), (Trees{"f=", "f=new"}));
   EXPECT_EQ(after("kill"), (Trees{"f=new"}));
 }
 

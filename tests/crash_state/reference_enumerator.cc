@@ -55,8 +55,6 @@ const PersistenceModel kModels[] = {
      .fsync_persists_own_names = true,
      .fsync_frees_order = true,
      .size_needs_data = true,
-     .rename_over_needs_size = true,
-     .rename_over_needs_data = true,
      .sizes_stop_at_blocks = true},
     {.name = "kill", .completed_calls_persist = true},
 };
@@ -623,14 +621,10 @@ class Rules {
     }
 
     // rename_over_needs_size: "the new entry of a rename (not an exchange) that replaces a file
-    // needs the latest size of the renamed file"; rename_over_needs_data: "... and all its data"
-    if (a.location == Location::kEntry && a.named == event.file && before &&
-        is_rename_or_exchange(event) && !is_exchange(event) && event.replaced != kNoFile &&
-        b.file == event.file) {
-      if (model_.rename_over_needs_size && b.location == Location::kSize) return true;
-      if (model_.rename_over_needs_data && b.location == Location::kData) return true;
-    }
-    return false;
+    // needs the latest size of the renamed file"
+    return model_.rename_over_needs_size && a.location == Location::kEntry &&
+           a.named == event.file && before && is_rename_or_exchange(event) && !is_exchange(event) &&
+           event.replaced != kNoFile && b.file == event.file && b.location == Location::kSize;
   }
 
   // fsync_frees_order: "metadata-in-order does not hold between i and an earlier j when an fsync,

@@ -338,8 +338,8 @@ TEST(Oracle, SuccessAfterAFailedBarrier) {
     // A file that was thrown away, and another one published.
     expect_clean(
         make_history(plan_of({{operation}}), succeeds_after_failed_barrier(EIO, 43, false)));
-    // What cannot be synced need not be; and EINTR says that nothing was tried.
-    for (const int harmless : {EINVAL, EOPNOTSUPP, ENOSYS, EINTR}) {
+    // What cannot be synced need not be.
+    for (const int harmless : {EINVAL, EOPNOTSUPP, ENOSYS}) {
       expect_clean(
           make_history(plan_of({{operation}}), succeeds_after_failed_barrier(harmless, 42, false)));
     }
@@ -351,6 +351,24 @@ TEST(Oracle, SuccessAfterAFailedBarrier) {
   // Readers have no durability to promise.
   expect_clean(
       make_history(plan_of({{kGet}}, {kPut}), succeeds_after_failed_barrier(EIO, 1, true)));
+}
+
+TEST(Oracle, AnInterruptedBarrierHasToBeMadeUpFor) {
+  const auto interrupted_then = [](const char* row, std::uint64_t inode) {
+    return at(0, 1, [=](Event& event, Contents&, History& history) {
+      event.inode = 42;
+      add_call(history, 0, "fsync", Injected::kError, EINTR, 42, false);
+      add_call(history, 0, row, Injected::kNothing, 0, inode, false);
+    });
+  };
+  const auto plan = plan_of({{kPut}});
+  expect_clean(make_history(plan, interrupted_then("fsync", 42)));
+  expect_clean(make_history(plan, interrupted_then("fdatasync", 42)));
+  expect_clean(make_history(plan, interrupted_then("syncfs", 1)));
+  for (const auto& [row, inode] : {std::pair{"fsync", 1}, {"close", 42}}) {
+    expect_first(make_history(plan, interrupted_then(row, static_cast<std::uint64_t>(inode))),
+                 FindingKind::kErrorContract, "put", "EINTR");
+  }
 }
 
 // An answer of "no" with `errno_value` injected into the call that asked.
@@ -401,6 +419,12 @@ TEST(Oracle, Ranges) {
     fail(event, ErrorCode::kOutOfRange);
   };
   EXPECT_FALSE(judge(make_history(plan_of({{kPut, kRange}}), at(0, 2, refuse))).empty());
+  Operation overflow = kRange;
+  overflow.offset = 2;
+  overflow.length = UINT64_MAX;
+  expect_clean(make_history(plan_of({{kPut, overflow}}), at(0, 2, refuse)));
+  expect_first(make_history(plan_of({{kPut, overflow}})), FindingKind::kErrorContract, "get_range",
+               "beyond what any file can hold");
 }
 
 TEST(Oracle, LeakedDescriptorAndLeftovers) {

@@ -72,6 +72,7 @@ void hang(const std::string&, std::string_view) {
   while (true) ::pause();
 }
 void leak(const std::string& root, std::string_view) {
+  const UniqueFd below(::open(root.c_str(), O_RDONLY | O_CLOEXEC));  // closed, unlike the next
   ::open(root.c_str(), O_RDONLY | O_CLOEXEC);
 }
 
