@@ -6,7 +6,7 @@
 // of the directory) on a new file system of 512 MiB. To look is to read all files. Needs root, FUSE
 // and loop devices.
 //
-// Rows `states/FS/JOBS`: so many processes at once, each with a loop device of its own, 100 states
+// Rows `states/FS/JOBS`: so many processes at once, each with a loop device of its own, 25 states
 // each a round. `per_s`: of all together; `make_ms` and so on: means, of one state in one process.
 // Rows `against_shell/FS`: ours, one process, against what a shell does - a fresh copy of the image
 // (cp), the log replayed into it, losetup, mount, cat, umount, losetup -d; `ratio` is our time by
@@ -170,7 +170,7 @@ struct Shared {
 };
 
 void states(benchmark::State& state, const Subject& subject, const std::string& scratch) {
-  constexpr int kStates = 100;  // of each job a round
+  constexpr int kStates = 25;  // of each job a round
   const auto jobs = static_cast<int>(state.range(0));
   void* const memory =
       ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -283,7 +283,7 @@ class ShellReplay {
 };
 
 void against_shell(benchmark::State& state, const Subject& subject, const std::string& scratch) {
-  constexpr int kStates = 20;
+  constexpr int kStates = 10;
   Job ours(subject, scratch + "/ours");
   ShellReplay peer(subject, scratch);
   bench::compare(
