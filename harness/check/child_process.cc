@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,6 +44,10 @@ int be_child(void* argument) {
   };
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::setpgid(0, 0);
+  if (spec.finds_no_devices && ::unshare(CLONE_NEWNS) == 0 &&
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) {
+    ::mount("crashgate", "/sys/block", "tmpfs", 0, nullptr);
+  }
   if (spec.directory != nullptr && ::chdir(spec.directory) != 0) give_up("chdir");
   // Our descriptors are all above 2.
   if (::dup2(spec.standard_input, STDIN_FILENO) < 0 ||

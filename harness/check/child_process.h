@@ -19,6 +19,7 @@ struct ChildSpec {
   int standard_input = -1;
   int standard_output = -1;
   int standard_error = -1;
+  bool finds_no_devices = false;  // /sys/block is empty for it, where we may do that
 };
 
 /// A running child. `descriptor` becomes readable when it has ended. What was not begun has pid -1,

@@ -36,7 +36,8 @@ Result<ProgramEnd> run_system_program(const std::vector<std::string>& words) {
   arguments.push_back(nullptr);
   std::string locale = "LC_ALL=C";
   std::string path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-  const std::array<char*, 3> environment = {locale.data(), path.data(), nullptr};
+  std::string cache = "BLKID_FILE=/dev/null";  // of devices that were seen before
+  const std::array<char*, 4> environment = {locale.data(), path.data(), cache.data(), nullptr};
 
   std::array<int, 2> ends;
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return failure(errno, "pipe2");
@@ -50,7 +51,8 @@ Result<ProgramEnd> run_system_program(const std::vector<std::string>& words) {
                                     .environment = environment.data(),
                                     .standard_input = nothing.get(),
                                     .standard_output = to.get(),
-                                    .standard_error = to.get()});
+                                    .standard_error = to.get(),
+                                    .finds_no_devices = true});
   to.reset(-1);
   if (child.pid < 0) return failure(child.errno_value, child.failed_call, program);
   ProgramEnd end;

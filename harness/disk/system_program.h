@@ -19,7 +19,8 @@ struct ProgramEnd {
 };
 
 /// `words`: the program's name and its arguments. Runs until it ends, with the C locale. NotFound:
-/// there is no such program.
+/// there is no such program. It finds no block devices but those that it is given: mkfs.btrfs
+/// would refuse an identity that is mounted elsewhere.
 Result<ProgramEnd> run_system_program(const std::vector<std::string>& words);
 
 std::vector<std::string> split_words(std::string_view text);

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "harness/check/child_process.h"
 #include "store/unique_fd.h"
 
 namespace crashgate::harness {
@@ -31,7 +32,6 @@ bool write_all(int fd, const std::vector<std::uint8_t>& bytes) {
 [[noreturn]] void be_job(unsigned job, const std::function<nlohmann::json(unsigned)>& body,
                          int pipe) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  ::signal(SIGINT, SIG_IGN);  // a terminal's Ctrl-C reaches the whole group; the parent stops us
   nlohmann::json answer;
   try {
     answer = {{"answer", body(job)}};
@@ -41,8 +41,40 @@ bool write_all(int fd, const std::vector<std::uint8_t>& bytes) {
   ::_exit(write_all(pipe, nlohmann::json::to_cbor(answer)) ? 0 : 1);
 }
 
+// What a job has started must not outlive it, and a job that is killed cannot see to that: so each
+// has a keeper, to which its orphans come. The keeper ends with its job, when it is told to
+// (kStop), or when we die, by SIGKILL too; it kills first what is left.
+constexpr int kStop = SIGUSR1;
+
+[[noreturn]] void keep_job(unsigned job, const std::function<nlohmann::json(unsigned)>& body,
+                           int pipe, pid_t parent) {
+  sigset_t awaited;
+  sigset_t mask;
+  ::sigemptyset(&awaited);
+  ::sigaddset(&awaited, kStop);
+  ::sigaddset(&awaited, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &awaited, &mask);
+  ::signal(SIGINT, SIG_IGN);  // a terminal's Ctrl-C reaches the whole group; the parent stops us
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::prctl(PR_SET_PDEATHSIG, kStop);
+  if (::getppid() != parent) ::_exit(1);
+  const pid_t kept = ::fork();
+  if (kept == 0) {
+    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    be_job(job, body, pipe);
+  }
+  ::close(pipe);
+  for (bool runs = kept > 0; runs;) {
+    if (::sigwaitinfo(&awaited, nullptr) == kStop) break;
+    for (pid_t ended = 0; (ended = ::waitpid(-1, nullptr, WNOHANG)) > 0;)
+      runs = runs && ended != kept;
+  }
+  kill_children_except({});
+  ::_exit(0);
+}
+
 struct JobProcess {
-  pid_t pid = -1;
+  pid_t pid = -1;  // of its keeper
   UniqueFd pipe;
   std::vector<std::uint8_t> answer;
 };
@@ -53,7 +85,7 @@ struct JobProcesses {
   ~JobProcesses() {
     for (auto& job : list) {
       if (job.pid < 0) continue;
-      ::kill(job.pid, SIGKILL);
+      ::kill(job.pid, kStop);
       while (::waitpid(job.pid, nullptr, 0) < 0 && errno == EINTR) {
       }
     }
@@ -95,8 +127,9 @@ Result<std::optional<std::vector<nlohmann::json>>> run_jobs(
     if (::pipe2(ends, O_CLOEXEC) != 0) return tl::unexpected(error_from_errno(errno, "pipe2", ""));
     jobs.list[i].pipe = UniqueFd(ends[0]);
     const UniqueFd write_end(ends[1]);
+    const pid_t parent = ::getpid();
     jobs.list[i].pid = ::fork();
-    if (jobs.list[i].pid == 0) be_job(i, body, write_end.get());
+    if (jobs.list[i].pid == 0) keep_job(i, body, write_end.get(), parent);
     if (jobs.list[i].pid < 0) return tl::unexpected(error_from_errno(errno, "fork", ""));
   }
   if (!gather(jobs.list, watch)) return std::nullopt;

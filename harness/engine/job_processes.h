@@ -15,7 +15,8 @@ namespace crashgate::harness {
 /// Runs body(0) .. body(count - 1), each in a process forked for it, and gives their answers in
 /// that order. Meanwhile calls `watch` ten times a second; where that returns false all are killed
 /// and there are no answers. An exception in a body, or a process that ends without an answer, is
-/// an error. Whatever way this ends, no process is left.
+/// an error. Whatever way this ends, no process is left, nor any that a body has started; our death
+/// by SIGKILL is followed by theirs.
 Result<std::optional<std::vector<nlohmann::json>>> run_jobs(
     unsigned count, const std::function<nlohmann::json(unsigned job)>& body,
     const std::function<bool()>& watch);
