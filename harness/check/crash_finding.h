@@ -1,6 +1,7 @@
 // From a rejected crash state, made minimal, to the finding of a report.
 #pragma once
 
+#include "harness/check/fix.h"
 #include "harness/crash_state/crash_exploration.h"
 #include "harness/report/finding_report.h"
 
@@ -10,6 +11,9 @@ namespace crashgate::harness {
 /// on files of the same names, numbers in them aside.
 Finding make_crash_finding(const faultinject::Trace& trace, const Rejection& rejection,
                            const Basis& basis, std::string engine);
+
+/// As a report names it.
+FindingFix make_finding_fix(const faultinject::Trace& trace, const Fix& fix);
 
 /// A finding, and the state that shows it.
 struct CrashFinding {
