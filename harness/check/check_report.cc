@@ -11,6 +11,8 @@
 namespace crashgate::harness {
 namespace {
 
+constexpr std::size_t kMostBlindLines = 20;
+
 // "12 barriers ...: 8 noticed, 2 redundant, 1 not noticed, 1 not tested within the budget"
 std::string barrier_line(const std::vector<BarrierTest>& tests) {
   long noticed = 0, redundant = 0, blind = 0, untested = 0;
@@ -86,7 +88,11 @@ std::string to_text(const CheckReport& report) {
   text += "  basis: " + report.basis + "\n";
   if (!report.exploration.barriers.empty())
     text += "  " + barrier_line(report.exploration.barriers) + "\n";
-  for (const auto& line : report.blind) text += "  blind: " + line + "\n";
+  for (std::size_t i = 0; i < std::min(report.blind.size(), kMostBlindLines); ++i)
+    text += "  blind: " + report.blind[i] + "\n";
+  if (report.blind.size() > kMostBlindLines)
+    text += fmt::format("  blind: ... and {} more (--json has all)\n",
+                        report.blind.size() - kMostBlindLines);
   for (const auto& finding : report.findings) text += to_text(finding);
   const auto on_disk =
       report.disk && report.disk->skipped.empty()

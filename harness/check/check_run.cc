@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <deque>
 #include <iterator>
 #include <set>
 
@@ -29,6 +30,8 @@ using faultinject::Trace;
 // states are all that a second and a job can be expected to judge.
 constexpr double kCheckerStatesPerSecond = 3000;
 constexpr double kLoopStatesPerSecond = 20000;
+
+constexpr auto kFixingTime = std::chrono::seconds(15);  // for all findings; then no more are sought
 
 // Parts of the budget's time: of what is left, where another stage comes after; and of what the
 // recoveries have.
@@ -303,13 +306,20 @@ class CheckRun {
     if (rejections.empty()) return {};
     show("minimizing", report_.exploration.states);
     const auto body = [&](unsigned) {
+      std::deque<Trace> tried;  // outlives the judge
       auto judge = make_judge("minimize");
       if (!judge) throw std::runtime_error(to_string(judge.error()));
+      const auto subject = subjects().front();
+      const auto fixing_ends = Clock::now() + kFixingTime;
       auto all = nlohmann::json::array();
       for (const auto& rejection : rejections) {
-        auto minimal = minimize_loss(subjects().front(), rejection, options_.basis, *judge);
+        auto minimal = minimize_loss(subject, rejection, options_.basis, *judge);
         if (!minimal) throw std::runtime_error(to_string(minimal.error()));
-        all.push_back(to_json(*minimal));
+        all.push_back({{"rejection", to_json(*minimal)}, {"fix", nullptr}});
+        if (Clock::now() > fixing_ends) continue;
+        auto fix = find_fix(subject, *minimal, options_.basis, *judge, tried);
+        if (!fix) throw std::runtime_error(to_string(fix.error()));
+        if (*fix) all.back()["fix"] = to_json(**fix);
       }
       return all;
     };
@@ -318,9 +328,11 @@ class CheckRun {
     if (!*answers) return {};
     std::vector<CrashFinding> found;
     for (const auto& one : (*answers)->front()) {
-      const auto rejection = rejection_from_json(one);
-      add_crash_finding(
-          found, {make_crash_finding(trace(), rejection, options_.basis, "power"), rejection});
+      const auto rejection = rejection_from_json(one.at("rejection"));
+      auto finding = make_crash_finding(trace(), rejection, options_.basis, "power");
+      if (const auto& fix = one.at("fix"); !fix.is_null())
+        finding.fix = make_finding_fix(trace(), fix_from_json(fix));
+      add_crash_finding(found, {std::move(finding), rejection});
     }
     for (auto& [finding, rejection] : found) {
       finding.case_path = save(finding, rejection, case_subject(), trace());

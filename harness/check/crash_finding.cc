@@ -140,6 +140,21 @@ Finding make_crash_finding(const Trace& trace, const Rejection& rejection, const
   return finding;
 }
 
+FindingFix make_finding_fix(const Trace& trace, const Fix& fix) {
+  EventTexts texts(trace);
+  FindingFix told{.states = fix.states, .verified = fix.verified};
+  for (const auto& barrier : fix.barriers) {
+    auto after = finding_event(trace, barrier.after, texts);
+    auto path = after.path;
+    if (trace.events[barrier.after].file != barrier.file) {  // the directory of what was named
+      const auto slash = path.rfind('/');
+      path = slash == std::string::npos ? "." : path.substr(0, slash);
+    }
+    told.barriers.push_back({std::move(after), "fsync", std::move(path)});
+  }
+  return told;
+}
+
 void add_crash_finding(std::vector<CrashFinding>& findings, CrashFinding added) {
   const auto same = std::ranges::find_if(
       findings, [&](const CrashFinding& other) { return other.finding.id == added.finding.id; });

@@ -1,6 +1,7 @@
 // From a rejected crash state, made minimal, to the finding of a report.
 #pragma once
 
+#include "harness/check/fix.h"
 #include "harness/crash_state/crash_exploration.h"
 #include "harness/report/finding_report.h"
 
@@ -16,6 +17,9 @@ FindingEvent finding_event(const faultinject::Trace& trace, std::size_t index);
 
 /// Of what had been told, as much as a report shows.
 void keep_latest(std::vector<FindingEvent>& acknowledged);
+
+/// As a report names it.
+FindingFix make_finding_fix(const faultinject::Trace& trace, const Fix& fix);
 
 /// A finding, and the state that shows it.
 struct CrashFinding {

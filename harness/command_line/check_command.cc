@@ -42,7 +42,7 @@ int check(CheckCommand command) {
   if (interrupting_signal() != 0) return 128 + interrupting_signal();
   if (!report) {
     const bool theirs = report.error().code == ErrorCode::kInvalidArgument;
-    const auto message = theirs && report.error().errno_value == 0
+    const auto message = report.error().errno_value == 0
                              ? report.error().operation + ": " + report.error().path
                              : to_string(report.error());
     return complain(message, theirs ? kExitBadInput : kExitFailed);

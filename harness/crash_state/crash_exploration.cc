@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "harness/crash_state/seen_set.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 #include "harness/engine/shared_memory.h"
@@ -98,7 +99,8 @@ class JobExploration {
     const auto subject_begun = Clock::now();
     subject_ = index;
     lowered_ = lower_to_share(*subjects_[index].trace, options_.basis);
-    verdicts_.clear();
+    judged_ = {};
+    rejected_.clear();
     groups_.clear();
     judge_ = nullptr;
     // Most subjects are small, so one may take some times its equal part of the time that is left.
@@ -153,15 +155,15 @@ class JobExploration {
     while (const CrashState* state = states.next()) {
       const auto hash = pair_hash(*state);
       if (!is_mine(hash)) continue;
-      if (Clock::now() > deadline || (states_ >= allowance_ && !verdicts_.contains(hash))) {
+      if (Clock::now() > deadline || (states_ >= allowance_ && !judged_.contains(hash))) {
         complete = false;
         break;
       }
-      const auto [known, inserted] = verdicts_.try_emplace(hash, kAccepted);
-      if (inserted) known->second = verdict_of(*state, model);
+      if (judged_.insert(hash)) judge_and_keep(*state, hash, model);
       ++count.states;
-      if (known->second == kAccepted) continue;
-      rejections_[known->second].models.emplace(model.name);
+      const auto rejected = rejected_.find(hash);
+      if (rejected == rejected_.end()) continue;
+      rejections_[rejected->second].models.emplace(model.name);
       if (count.seconds_to_first_rejection < 0)
         count.seconds_to_first_rejection = seconds_since(started_);
     }
@@ -180,17 +182,16 @@ class JobExploration {
     return std::move(*judgement);
   }
 
-  // kAccepted, or the index of the rejection that the state belongs to.
-  std::size_t verdict_of(const CrashState& state, const PersistenceModel& model) {
+  void judge_and_keep(const CrashState& state, std::uint64_t hash, const PersistenceModel& model) {
     ++states_;
     ++progress_->states;
     auto judgement = judge(state);
-    if (judgement.accepted) return kAccepted;
+    if (judgement.accepted) return;
     auto again = judge(state);
     if (again.accepted) {
       ++flaky_;
       if (flaky_message_.empty()) flaky_message_ = judgement.message;
-      return kAccepted;
+      return;
     }
     const auto cause = groups_.size() < kMostRejections ? again.cause : groups_.begin()->first;
     const auto [group, is_new] = groups_.try_emplace(cause, rejections_.size());
@@ -204,7 +205,7 @@ class JobExploration {
       rejection.acknowledgement_end = state.acknowledgement_end;
       rejection.lost = state.lost;
     }
-    return group->second;
+    rejected_[hash] = group->second;
   }
 
   // In an order drawn by the seed, so that where time ends first the rest is no certain part of the
@@ -225,6 +226,18 @@ class JobExploration {
     }
   }
 
+  // Where not all states were judged, the barrier may have nothing to do with it.
+  void keep_if_possible(const CrashState& state, std::uint64_t hash) {
+    for (const auto* model : options_.models) {
+      CrashStateEnumerator states(*subjects_[subject_].trace, lowered_, *model, enumeration());
+      const auto* same = states.state_without(state.crash_point, state.lost);
+      if (same == nullptr || pair_hash(*same) != hash) continue;
+      if (judged_.insert(hash)) judge_and_keep(*same, hash, *model);
+      const auto rejected = rejected_.find(hash);
+      if (rejected != rejected_.end()) rejections_[rejected->second].models.emplace(model->name);
+    }
+  }
+
   void test_mutant(BarrierTest& test, Clock::time_point deadline) {
     // An msync is data, too.
     const bool same_changes =
@@ -235,17 +248,18 @@ class JobExploration {
     while (const CrashState* state = states.next()) {
       if (Clock::now() > deadline) return;
       const auto hash = pair_hash(*state);
-      if (!is_mine(hash) || verdicts_.contains(hash)) continue;
+      if (!is_mine(hash) || judged_.contains(hash)) continue;
       ++test.states_added;
       ++progress_->states;
       const auto judgement = judge(*state);
       test.noticed = !judgement.accepted;
-      if (test.noticed) break;
+      if (test.noticed) {
+        keep_if_possible(*state, hash);
+        break;
+      }
     }
     test.exhaustive = test.noticed || states.exhaustive();
   }
-
-  static constexpr std::size_t kAccepted = std::numeric_limits<std::size_t>::max();
 
   const std::vector<CrashSubject>& subjects_;
   const CrashExplorationOptions& options_;
@@ -256,7 +270,8 @@ class JobExploration {
   faultinject::Trace mutant_;  // outlives the judge, which may keep its bytes
   LoweredTrace lowered_;       // the subject's
   StateJudge judge_;
-  std::unordered_map<std::uint64_t, std::size_t> verdicts_;  // of the subject, by pair
+  SeenSet judged_;                                           // pairs of the subject
+  std::unordered_map<std::uint64_t, std::size_t> rejected_;  // of them: index of the rejection
   std::map<std::string, std::size_t> groups_;                // of the subject: cause to rejection
   std::vector<Rejection> rejections_;
   std::vector<ModelCount> counts_;

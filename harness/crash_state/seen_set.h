@@ -18,6 +18,14 @@ class SeenSet {
     ++size_;
     return true;
   }
+  bool contains(std::uint64_t hash) const {
+    if (hash == kFree) hash = 1;
+    const std::size_t mask = table_.size() - 1;
+    for (std::size_t at = hash & mask; table_[at] != kFree; at = (at + 1) & mask) {
+      if (table_[at] == hash) return true;
+    }
+    return false;
+  }
 
  private:
   static constexpr std::uint64_t kFree = 0;

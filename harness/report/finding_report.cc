@@ -13,16 +13,41 @@
 namespace crashgate::harness {
 namespace {
 
+nlohmann::json to_json(const FindingEvent& event) {
+  return {
+      {"seq", event.seq},
+      {"call", event.call},
+      {"path", event.path},
+      {"source", event.source.empty() ? nlohmann::json(nullptr) : nlohmann::json(event.source)}};
+}
+
 nlohmann::json to_json(const std::vector<FindingEvent>& events) {
   auto array = nlohmann::json::array();
-  for (const auto& event : events) {
-    array.push_back({{"seq", event.seq},
-                     {"call", event.call},
-                     {"path", event.path},
-                     {"source", event.source.empty() ? nlohmann::json(nullptr)
-                                                     : nlohmann::json(event.source)}});
-  }
+  for (const auto& event : events) array.push_back(to_json(event));
   return array;
+}
+
+nlohmann::json to_json(const std::optional<FindingFix>& fix) {
+  if (!fix) return nullptr;
+  auto barriers = nlohmann::json::array();
+  for (const auto& barrier : fix->barriers)
+    barriers.push_back(
+        {{"call", barrier.call}, {"path", barrier.path}, {"after", to_json(barrier.after)}});
+  return {{"barriers", barriers}, {"states", fix->states}, {"verified", fix->verified}};
+}
+
+// "fix: fsync "f" after openat "f" (event 0), f.c:3 (save)".
+std::string to_text(const FindingFix& fix) {
+  std::string text;
+  for (const auto& barrier : fix.barriers) {
+    const auto& after = barrier.after;
+    text += fmt::format("  fix: {} \"{}\" after {} of \"{}\" (event {}){}{}\n", barrier.call,
+                        barrier.path, after.call, after.path, after.seq,
+                        after.source.empty() ? "" : ", ", after.source);
+  }
+  return text + fmt::format("  with {}, {} crash states show no such violation: {}\n",
+                            fix.barriers.size() == 1 ? "it" : "them", with_separators(fix.states),
+                            fix.verified ? "verified, exhaustive" : "a sample, not verified");
 }
 
 }  // namespace
@@ -56,6 +81,7 @@ std::string to_text(const Finding& finding) {
       finding.engine, fmt::join(finding.models, ", "), finding.seen);
   for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
   for (const auto& line : finding.processes) text += "  " + line + "\n";
+  if (finding.fix) text += to_text(*finding.fix);
   if (!finding.case_path.empty()) text += "  replay: crashgate replay " + finding.case_path + "\n";
   return text;
 }
@@ -71,7 +97,7 @@ nlohmann::json to_json(const Finding& finding) {
           {"crash_after", to_json(finding.crash_after)},
           {"lost", to_json(finding.lost)},
           {"disturbances", finding.disturbances},
-          {"fix", nullptr},
+          {"fix", to_json(finding.fix)},
           {"case", finding.case_path}};
 }
 

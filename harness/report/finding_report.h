@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,18 @@ struct FindingEvent {
   std::string source = {};  // "file.c:12 (function)"; empty: not known
 };
 
+/// Barriers that prevent a finding, as a report names them.
+struct FindingFix {
+  struct Barrier {
+    FindingEvent after;
+    std::string call;
+    std::string path;
+  };
+  std::vector<Barrier> barriers;
+  std::uint64_t states = 0;  // that were judged with them
+  bool verified = false;     // they were all that there are
+};
+
 struct Finding {
   std::string id;  // 8 hexadecimal digits, equal for equal causes
   FindingKind kind = FindingKind::kOrder;
@@ -34,7 +47,8 @@ struct Finding {
   std::vector<FindingEvent> lost;
   std::vector<std::string> disturbances;  // describe_disturbances
   std::vector<std::string> processes;     // what each did, a line each
-  std::string case_path;                  // for `crashgate replay`; empty: not saved
+  std::optional<FindingFix> fix;
+  std::string case_path;  // for `crashgate replay`; empty: not saved
 };
 
 /// As in reports, from a blank line to the line that replays it.

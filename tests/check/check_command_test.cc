@@ -1,5 +1,7 @@
 // `crashgate check` as a user meets it: wrong use, awkward workloads and checkers, what is left
 // behind.
+#include <sys/mount.h>
+
 #include <set>
 
 #include "tests/check/check_fixture.h"
@@ -179,7 +181,7 @@ TEST_F(Check, AHangingCheckerIsAFinding) {
 }
 
 TEST_F(Check, WhatTheCheckerRunsMayBeLost) {
-  constexpr const char* kInstall = "printf '#!/bin/sh\\n' >tool; chmod +x tool; echo done";
+  constexpr const char* kInstall = "printf '#!/bin/sh\n' >tool; chmod +x tool; echo done";
   for (const auto* checker : {"./tool", "test ! -s $CRASHGATE_STDOUT || ./tool"}) {
     const auto report = check(kInstall, checker, 1);
     EXPECT_EQ(report["verdict"], "fail");
@@ -244,6 +246,57 @@ TEST_F(Check, ManyFiles) {
   EXPECT_EQ(check(workload("2000", "sync; "), checker, 0, few)["verdict"], "pass");
   const auto report = check(workload("100", ""), checker, 1, few);
   EXPECT_EQ(report["findings"][0]["models"], json{"xfs"});
+}
+
+TEST_F(Check, TenThousandFiles) {
+  ASSERT_TRUE(compile("many", R"(
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+  for (int i = 0; i < 10000; ++i) {
+    char name[16];
+    snprintf(name, sizeof name, "f%d", i);
+    const int file = open(name, O_WRONLY | O_CREAT, 0600);
+    if (write(file, name, 4) < 0 || close(file) != 0) return 1;
+  }
+  return write(1, "done\n", 5) != 5;
+}
+)",
+                      ""));
+  const auto report = check(place_ / "many", "[ ! -s $CRASHGATE_STDOUT ] || [ -s f9999 ]", 1,
+                            {"--budget", "20states"});
+  ASSERT_EQ(report["findings"].size(), 1U);
+  EXPECT_EQ(report["findings"][0]["lost"][0]["path"], "f9999");
+}
+
+TEST_F(Check, TheStateKeepsLinksHolesAndAttributes) {
+  constexpr const char* kMake =
+      "echo a >f; ln f g; ln -s f s; truncate -s 1000000 hole; chmod 4751 f; mkfifo p; "
+      "python3 -c \"import os; os.setxattr('f', 'user.note', b'text')\"; sync; echo done";
+  constexpr const char* kSame =
+      "[ ! -s $CRASHGATE_STDOUT ] || { [ f -ef g ] && [ \"$(readlink s)\" = f ] && [ -p p ] && "
+      "[ \"$(stat -c %a f)\" = 4751 ] && [ \"$(stat -c %s-%b hole)\" = 1000000-0 ] && "
+      "python3 -c \"import os; assert os.getxattr('f', 'user.note') == b'text'\"; }";
+  fs::create_directory(place_ / "scratch");
+  if (std::system("python3 -c '' 2>/dev/null") != 0) GTEST_SKIP() << "no python3";
+  EXPECT_EQ(check(kMake, kSame, 0)["verdict"], "pass");
+}
+
+TEST_F(Check, SaysThatItsTemporaryDirectoryIsFull) {
+  const auto scratch = place_ / "scratch";
+  fs::create_directory(scratch);
+  if (::mount("none", scratch.c_str(), "tmpfs", 0, "size=64k") != 0)
+    GTEST_SKIP() << "mounting is not permitted";
+  for (const auto* workload : {"head -c 40000 /dev/zero | tr '\\0' x >f; echo done",
+                               "head -c 400000 /dev/zero >f 2>/dev/null; echo done"}) {
+    const auto end = run({"--workload", workload, "--checker", "true"});
+    EXPECT_EQ(end.status, 4) << end.output;
+    EXPECT_EQ(count_lines(end.errors), 1U) << end.errors;
+    EXPECT_TRUE(contains(end.errors, "No space left on device")) << end.errors;
+    EXPECT_TRUE(fs::is_empty(scratch));
+  }
+  EXPECT_EQ(::umount2(scratch.c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(Check, ALargeFile) {

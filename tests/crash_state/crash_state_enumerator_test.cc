@@ -518,5 +518,90 @@ TEST(CrashStateEnumerator, BarriersKeepALongTraceSmall) {
   EXPECT_GT(enumerator.states_given(), 2000U);
 }
 
+// Crash points that new code leads to come before those that the same code led to already.
+TEST(CrashStateEnumerator, TriesEachKindOfUpdateOnceBeforeAnyTwice) {
+  TraceBuilder builder;
+  const FileId log = builder.create("log");
+  const auto promise = [&] {
+    builder.fsync(log);
+    builder.acknowledge("x");
+  };
+  promise();
+  for (int i = 0; i < 4; ++i) {
+    builder.append(log, std::string(512, 'r'));
+    promise();
+  }
+  builder.chmod(log, 0600);
+  promise();
+  const Trace trace = builder.finish();
+  CrashStateEnumerator enumerator(trace, model("posix"), {});
+  std::map<std::size_t, std::size_t> first;  // acknowledgements to number of the state
+  std::size_t number = 0;
+  while (const CrashState* state = enumerator.next())
+    first.try_emplace(state->acknowledgement_end, number++);
+  ASSERT_EQ(first.size(), 7U);
+  EXPECT_LT(first[1], first[2]);  // the first append, then
+  EXPECT_LT(first[5], first[2]);  // the chmod, before the other
+  EXPECT_LT(first[5], first[3]);  // appends
+}
+
+// Descriptions ask for names in any order, and of files that had several.
+TEST(CrashStateEnumerator, DescribesInAnyOrder) {
+  TraceBuilder builder;
+  builder.create("a");
+  builder.rename("a", "b");
+  builder.link("b", "c");
+  builder.unlink("b");
+  const FileId last = builder.create("b");
+  builder.chmod(last, 0600);
+  const Trace trace = builder.finish();
+  faultinject::EventDescriber describer(trace);
+  for (const std::size_t event : {5, 0, 3, 3, 1, 4, 2, 5, 0}) {
+    EXPECT_EQ(describer.path(event), faultinject::event_path(trace, event)) << event;
+    EXPECT_EQ(describer.describe(event), faultinject::describe_event(trace, event)) << event;
+  }
+  EXPECT_EQ(describer.path(0), "a");
+  EXPECT_EQ(describer.path(1), "b");
+  EXPECT_EQ(describer.path(2), "c");
+  CrashStateEnumerator enumerator(trace, model("posix"), {});
+  std::vector<std::string> ascending;
+  const auto* all_lost = enumerator.next();
+  ASSERT_NE(all_lost, nullptr);
+  const auto lost = all_lost->lost;
+  for (const auto operation : lost) ascending.push_back(enumerator.describe(operation).text);
+  for (std::size_t i = lost.size(); i-- > 0;)
+    EXPECT_EQ(enumerator.describe(lost[i]).text, ascending[i]);
+}
+
+// A trace of a million events works: what is done for each must not look at the others.
+TEST(CrashStateEnumerator, AMillionEvents) {
+  TraceBuilder builder;
+  builder.create("log");
+  builder.fsync(kRootFile);
+  Trace trace = builder.finish();
+  const auto text = trace.add_data("12345678");
+  const FileId log = trace.events.front().file;
+  std::uint64_t clock = trace.events.back().end;
+  while (trace.events.size() < 1'000'000) {
+    const bool is_barrier = trace.events.size() % 1000 == 0;
+    faultinject::TraceEvent event;
+    event.row = is_barrier ? faultinject::Row::k_fdatasync : faultinject::Row::k_pwrite64;
+    event.file = log;
+    event.offset = trace.events.size() % 512 * 8;
+    if (!is_barrier) event.data = text;
+    event.begin = ++clock;
+    event.end = ++clock;
+    trace.events.push_back(std::move(event));
+  }
+  CrashStateEnumerator enumerator(trace, model("posix"), {.state_limit = 2000});
+  std::vector<std::uint32_t> lost;
+  while (const CrashState* state = enumerator.next()) lost = state->lost;
+  EXPECT_GT(enumerator.states_given(), 0U);
+  faultinject::EventDescriber describer(trace);
+  for (std::size_t event = 0; event < trace.events.size(); event += 100)
+    ASSERT_EQ(describer.path(event), event == 0 || event % 1000 != 0 || event > 1 ? "log" : ".");
+  for (const auto operation : lost) EXPECT_NE(enumerator.describe(operation).text, "");
+}
+
 }  // namespace
 }  // namespace crashgate::harness
