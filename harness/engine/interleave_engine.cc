@@ -9,9 +9,9 @@
 //    itself interrupted at each of its storage calls, the first runs to its end, then the second.
 //  - On one key, where both write: one change of turn again with both processes having the same
 //    process id, each in a process-id namespace of its own.
-//  - On one key, where both write or recover: a call of the first fails as unsupported
-//    (EOPNOTSUPP), so that it has to fall back on another technique, and the change of turn, or the
-//    death, comes at any later call.
+//  - On one key, where both write or recover: a call of the first fails as unsupported, so that it
+//    has to fall back on another technique, and the change of turn, or the death, comes at any
+//    later call.
 //
 // Most ordering bugs need no more changes of turn than these (Musuvathi and Qadeer, iterative
 // context bounding, 2007).
@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "faultinject/syscall_table.h"
 #include "harness/engine/dry_run.h"
 #include "harness/engine/engine.h"
 #include "harness/engine/unit_order.h"
@@ -57,7 +58,22 @@ struct Pair {
   std::uint32_t opening = 0;  // storage calls of an opening
   std::uint32_t first = 0;    // storage calls of process 0, by itself
   std::uint32_t second = 0;   // storage calls of process 1, after process 0 or before it, the more
+  std::vector<std::uint16_t> rows;  // of the calls of process 0, by itself
 };
+
+// How a file system says that it does not have what is asked for.
+int unsupported(std::uint16_t row) {
+  using faultinject::Row;
+  switch (static_cast<Row>(row)) {
+    case Row::k_renameat2:
+      return EINVAL;
+    case Row::k_link:
+    case Row::k_linkat:
+      return EPERM;
+    default:
+      return EOPNOTSUPP;
+  }
+}
 
 enum class Variant : std::uint8_t {
   kGoesOn,      // the first process goes on after the second has run
@@ -139,7 +155,8 @@ Plan plan_of(const Pair& pair, const Case& one) {
       break;
     case Variant::kFallsBack:
     case Variant::kFallsBackAndDies:
-      plan.faults = {fault_at(pair, one.other, Action::kError, EOPNOTSUPP)};
+      plan.faults = {
+          fault_at(pair, one.other, Action::kError, unsupported(pair.rows[one.other - 1]))};
       if (one.variant == Variant::kFallsBackAndDies)
         plan.faults.push_back(fault_at(pair, one.call, Action::kKillBefore));
       break;
@@ -207,6 +224,9 @@ Result<EngineResult> run_interleave_engine(const StoreEntry& store, const Engine
     const auto& processes = dry->histories[i].processes;
     pairs.push_back(
         {plans[i], processes[0].events[0].calls, calls_of(processes[0]), calls_of(processes[1])});
+    for (const auto& call : dry->histories[i].calls) {
+      if (call.process == 0) pairs.back().rows.push_back(call.row);
+    }
     if (both_change_store(plans[i]))
       pairs.back().second = std::max(pairs.back().second, calls_of((reversed++)->processes[1]));
     add_cases(static_cast<std::uint16_t>(i), pairs.back(), why_no_namespaces.empty(), cases);

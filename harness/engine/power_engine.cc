@@ -96,7 +96,8 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   EngineResult result{.name = "power"};
   auto recordings = std::make_shared<std::vector<StoreRecording>>();
   const auto enough = [&] {
-    return interrupting_signal() != 0 || Clock::now() > options.explore.deadline;
+    return interrupting_signal() != 0 || Clock::now() > options.explore.deadline ||
+           recordings->size() >= options.explore.run_limit;
   };
   // A store that fails undisturbed is for the other engines to report: then there is no recording.
   const auto record = [&](const Plan& plan) -> Result<const History*> {
@@ -146,6 +147,8 @@ Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptio
   };
   auto explored = explore_crash_states(subjects, exploring);
   if (!explored) return tl::unexpected(explored.error());
+  for (auto& [model, of_model] : explored->models)
+    of_model.exhaustive = of_model.exhaustive && !cut_short;
 
   result.crash = std::make_shared<StoreCrashResult>(
       StoreCrashResult{std::move(recordings), std::move(*explored)});
