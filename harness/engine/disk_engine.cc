@@ -24,7 +24,7 @@ namespace {
 using Kind = OperationKind;
 
 // Of the engine's time, the most that recording may take.
-constexpr int kRecordingPart = 2;  // a half
+constexpr int kRecordingPart = 3;  // a third
 // Where the states are limited, a recording is not worth it for fewer.
 constexpr std::uint64_t kStatesOfOneRecording = 40;
 
@@ -63,11 +63,11 @@ std::vector<Plan> disk_plans() {
 }
 
 // In an order in which a run that is cut short has been everywhere.
-std::vector<Unit> units_on(const std::vector<FileSystemChoice>& choices) {
+std::vector<Unit> units_on(const DiskEngineBasis& basis,
+                           const std::vector<FileSystemChoice>& choices) {
   std::vector<Unit> units;
-  for (const auto neighbour :
-       {NeighbourKind::kCommits, NeighbourKind::kNone, NeighbourKind::kWritesBack}) {
-    for (const auto& plan : disk_plans()) {
+  for (const auto neighbour : basis.neighbours) {
+    for (const auto& plan : basis.plans) {
       for (const auto& choice : choices) units.push_back({plan, choice, neighbour});
     }
   }
@@ -143,6 +143,14 @@ std::vector<DiskSubject> subjects_of(const StoreEntry& store, const StoreDiskRes
 }
 
 Result<EngineResult> run_disk_engine(const StoreEntry& store, const EngineOptions& options) {
+  return run_disk_engine(
+      store,
+      {disk_plans(), {NeighbourKind::kCommits, NeighbourKind::kNone, NeighbourKind::kWritesBack}},
+      options);
+}
+
+Result<EngineResult> run_disk_engine(const StoreEntry& store, const DiskEngineBasis& basis,
+                                     const EngineOptions& options) {
   EngineResult result{.name = "disk"};
   result.skipped = faultinject::why_no_recorded_disk();
   if (!result.skipped.empty()) return result;
@@ -170,7 +178,7 @@ Result<EngineResult> run_disk_engine(const StoreEntry& store, const EngineOption
       deadline == Clock::time_point::max() ? deadline : now + (deadline - now) / kRecordingPart;
   auto scratch = ScratchDirectory::create_in(options.explore.directory);
   if (!scratch) return tl::unexpected(scratch.error());
-  auto units = units_on(choices);
+  auto units = units_on(basis, choices);
   result.units = units.size();
   if (options.explore.run_limit / kStatesOfOneRecording < units.size())
     units.resize(std::max<std::size_t>(3, options.explore.run_limit / kStatesOfOneRecording));

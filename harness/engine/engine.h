@@ -66,6 +66,13 @@ Result<EngineResult> run_fault_engine(const StoreEntry& store, const EngineOptio
 Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_disk_engine(const StoreEntry& store, const EngineOptions& options);
+/// The same on other plans (no faults), each recorded with each neighbour.
+struct DiskEngineBasis {
+  std::vector<Plan> plans;
+  std::vector<NeighbourKind> neighbours;
+};
+Result<EngineResult> run_disk_engine(const StoreEntry& store, const DiskEngineBasis& basis,
+                                     const EngineOptions& options);
 Result<EngineResult> run_contended_engine(const StoreEntry& store, const EngineOptions& options);
 
 }  // namespace crashgate::harness

@@ -55,11 +55,13 @@ constexpr int kStop = SIGUSR1;
   ::sigaddset(&awaited, SIGCHLD);
   ::sigprocmask(SIG_BLOCK, &awaited, &mask);
   ::signal(SIGINT, SIG_IGN);  // a terminal's Ctrl-C reaches the whole group; the parent stops us
+  const auto on_terminate = ::signal(SIGTERM, SIG_IGN);  // may likewise
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_PDEATHSIG, kStop);
   if (::getppid() != parent) ::_exit(1);
   const pid_t kept = ::fork();
   if (kept == 0) {
+    ::signal(SIGTERM, on_terminate);
     ::sigprocmask(SIG_SETMASK, &mask, nullptr);
     be_job(job, body, pipe);
   }

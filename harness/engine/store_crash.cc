@@ -1,6 +1,7 @@
 #include "harness/engine/store_crash.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -56,10 +57,12 @@ struct StoreJudge {
 Result<faultinject::RecordingSession*> recording_session() {
   constexpr std::uint64_t kLogCapacity = std::uint64_t{1} << 30;  // taken as it is used
   static thread_local std::optional<faultinject::RecordingSession> session;
-  if (!session) {
+  static thread_local pid_t owner = 0;
+  if (!session || owner != ::getpid()) {  // a forked child would share its parent's log
     auto created = faultinject::RecordingSession::create(kLogCapacity);
     if (!created) return failed("recording", created.error());
     session.emplace(std::move(*created));
+    owner = ::getpid();
   }
   return &*session;
 }

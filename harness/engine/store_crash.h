@@ -28,7 +28,7 @@ Result<StoreRecording> record_plan(const StoreEntry& store, const Plan& plan,
 Result<StateJudge> make_store_judge(const StoreEntry& store, const StoreRecording& recording,
                                     const std::string& directory);
 
-/// The session that this thread's recordings use, made at the first call.
+/// The session that this thread's recordings use, made at the first call in a process.
 Result<faultinject::RecordingSession*> recording_session();
 
 /// Lets survivors look at a store's directory, and asks the oracle.

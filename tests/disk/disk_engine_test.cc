@@ -1,0 +1,104 @@
+// The disk engine on known-bad stores and their corrections: what a real file system loses or tears
+// it finds there, and no correction is rejected. Which file systems show a mistake was measured; a
+// mistake that none shows is not here.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "faultinject/disk/recorded_disk.h"
+#include "harness/engine/engine.h"
+#include "harness/plan/scratch_directory.h"
+#include "tests/store/temporary_directory.h"
+
+namespace crashgate::harness {
+namespace {
+
+using Kind = OperationKind;
+
+struct Twin {
+  std::string_view store;
+  Plan plan;
+  std::set<std::string_view> shown_on;  // at least; empty: it is correct
+};
+
+void PrintTo(const Twin& twin, std::ostream* out) {
+  *out << twin.store;
+}
+
+class DiskEngine : public ::testing::TestWithParam<Twin> {};
+
+constexpr std::uint64_t kStates = 180;  // of three file systems
+
+TEST_P(DiskEngine, FindsWhatDisksLose) {
+  if (const auto why_not = faultinject::why_no_recorded_disk(); !why_not.empty())
+    GTEST_SKIP() << why_not;
+  for (const auto& file_system : file_systems()) {
+    if (const auto why_not = why_no_file_system(file_system); !why_not.empty())
+      GTEST_SKIP() << why_not;
+  }
+  const auto& twin = GetParam();
+  register_production_store();
+  const auto* store = find_store(twin.store);
+  ASSERT_NE(store, nullptr);
+  EXPECT_EQ(store->good, twin.shown_on.empty());
+  const testing::TemporaryDirectory place(testing::fast_parent());
+  EngineOptions options;
+  options.explore.directory = place.path();
+  options.explore.run_limit = kStates;
+  options.explore.jobs = 2;
+  for (const auto& model : models()) options.models.push_back(&model);
+  const auto result = run_disk_engine(*store, {{twin.plan}, {NeighbourKind::kCommits}}, options);
+  ASSERT_TRUE(result) << to_string(result.error());
+  EXPECT_EQ(result->skipped, "");
+  const auto& disk = *result->disk;
+  EXPECT_EQ(disk.exploration.flaky, 0U) << disk.exploration.flaky_message;
+  std::set<std::string_view> shown_on;
+  std::string messages;
+  for (const auto& rejection : disk.exploration.rejections) {
+    const auto& recording = disk.recordings[rejection.subject].disk;
+    shown_on.insert(recording.choice.file_system->name);
+    messages += to_string(recording.choice) + ": " + rejection.judgement.message + "\n";
+  }
+  if (twin.shown_on.empty()) {
+    EXPECT_EQ(messages, "");
+  }
+  for (const auto name : twin.shown_on) EXPECT_TRUE(shown_on.contains(name)) << name << messages;
+  EXPECT_GE(result->exploration.tally.runs, 30U);
+}
+
+const std::set<std::string_view> kAll{"ext4", "xfs", "btrfs"};
+
+const Operation kOld{.kind = Kind::kPut, .key = "k", .size = 600};
+const Plan kReplace{.setup = {kOld}, .workers = {{{.kind = Kind::kPut, .key = "k", .size = 4097}}}};
+const Plan kRemove{.setup = {kOld}, .workers = {{{.kind = Kind::kRemove, .key = "k"}}}};
+const Plan kClaim{.workers = {{{.kind = Kind::kPutIfAbsent, .key = "k", .size = 4097}}}};
+const Plan kNest{.workers = {{{.kind = Kind::kPut, .key = "new/er/k", .size = 700}}}};
+
+INSTANTIATE_TEST_SUITE_P(
+    Twins, DiskEngine,
+    ::testing::Values(
+        Twin{"payload-not-synced", kReplace, {"ext4", "xfs"}},
+        Twin{"payload-not-synced-fixed", kReplace}, Twin{"directory-not-synced", kReplace, kAll},
+        Twin{"directory-not-synced-fixed", kReplace},
+        Twin{"directory-synced-early", kReplace, kAll},
+        Twin{"directory-synced-early-fixed", kReplace}, Twin{"removal-not-synced", kRemove, kAll},
+        Twin{"removal-not-synced-fixed", kRemove}, Twin{"write-in-place", kReplace, kAll},
+        Twin{"write-in-place-fixed", kReplace},
+        Twin{"sync-file-range-as-barrier", kReplace, {"ext4", "xfs"}},
+        Twin{"sync-file-range-as-barrier-fixed", kReplace},
+        Twin{"wrong-descriptor-synced", kReplace, {"ext4", "xfs"}},
+        Twin{"wrong-descriptor-synced-fixed", kReplace},
+        Twin{"exclusive-create-then-write", kClaim, kAll},
+        Twin{"exclusive-create-then-write-fixed", kClaim}, Twin{"ancestors-not-synced", kNest},
+        Twin{"ancestors-not-synced-fixed", kNest}, Twin{"local-file", kReplace},
+        Twin{"local-file", kRemove}, Twin{"local-file", kClaim}, Twin{"local-file", kNest}),
+    [](const auto& one) {
+      std::string name(one.param.store);
+      std::ranges::replace(name, '-', '_');
+      return name + "_" + std::to_string(one.index);
+    });
+
+}  // namespace
+}  // namespace crashgate::harness
