@@ -14,9 +14,11 @@
 #include <string_view>
 #include <system_error>
 
+#include "faultinject/disk/recorded_disk.h"
 #include "faultinject/shim_command.h"
 #include "harness/check/state_view.h"
 #include "harness/command_line/exit_status.h"
+#include "harness/disk/file_system.h"
 #include "harness/engine/job_processes.h"
 #include "harness/plan/runner.h"
 #include "harness/plan/scratch_directory.h"
@@ -81,7 +83,14 @@ constexpr Need kNeeds[] = {
     {"process-id namespaces", "verify: two processes of one process id", why_no_pid_namespaces,
      false},
     {"small disks", "verify: a full disk", why_no_small_disk, false},
+    {"recorded disks", "verify, check --disk, litmus: real file systems",
+     faultinject::why_no_recorded_disk, false},
 };
+
+void print(std::string_view name, std::string_view what_for, const std::string& why_not) {
+  fmt::print("  {:<22} {:<4} {}{}\n", name, why_not.empty() ? "yes" : "no", what_for,
+             why_not.empty() ? "" : "; " + why_not);
+}
 
 }  // namespace
 
@@ -92,11 +101,12 @@ int doctor() {
              machine.machine);
   int status = kExitPass;
   for (const auto& need : kNeeds) {
-    const auto why = need.why_not();
-    fmt::print("  {:<22} {:<4} {}{}\n", need.name, why.empty() ? "yes" : "no", need.what_for,
-               why.empty() ? "" : "; " + why);
-    if (need.essential && !why.empty()) status = kExitInconclusive;
+    const auto why_not = need.why_not();
+    print(need.name, need.what_for, why_not);
+    if (need.essential && !why_not.empty()) status = kExitInconclusive;
   }
+  for (const auto& file_system : file_systems())
+    print(file_system.name, "a file system on them", why_no_file_system(file_system));
   return status;
 }
 

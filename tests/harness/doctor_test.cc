@@ -31,8 +31,9 @@ TEST_F(Doctor, FindsAllThatTheSuiteUses) {
   const auto end = run();
   EXPECT_EQ(end.status, 0) << end.output << end.errors;
   EXPECT_EQ(end.errors, "");
-  for (const auto* what : {"shim library", "ptrace and seccomp", "private mounts",
-                           "process-id namespaces", "small disks"}) {
+  for (const auto* what :
+       {"shim library", "ptrace and seccomp", "private mounts", "process-id namespaces",
+        "small disks", "recorded disks", "ext4", "xfs", "btrfs"}) {
     EXPECT_NE(line_about(what, end.output).find(" yes "), std::string::npos) << end.output;
   }
   EXPECT_TRUE(std::filesystem::is_empty(place_ / "scratch"));
