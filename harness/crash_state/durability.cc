@@ -25,10 +25,9 @@ using faultinject::WriteSync;
 
 /// What a barrier is about.
 enum class Scope : std::uint8_t {
-  kFile,   // fsync, O_SYNC
-  kData,   // fdatasync
-  kRange,  // O_DSYNC, msync: the data of a range, the size
-  kAll,    // syncfs, sync
+  kFile,  // fsync, O_SYNC (of the data only the range that is written)
+  kData,  // fdatasync, O_DSYNC and msync (likewise)
+  kAll,   // syncfs, sync
 };
 
 Scope scope_of(const TraceEvent& event) {
@@ -36,14 +35,13 @@ Scope scope_of(const TraceEvent& event) {
     case Row::k_fsync:
       return Scope::kFile;
     case Row::k_fdatasync:
+    case Row::k_msync:
       return Scope::kData;
     case Row::k_syncfs:
     case Row::k_sync:
       return Scope::kAll;
-    case Row::k_msync:
-      return Scope::kRange;
     default:
-      return event.sync == WriteSync::kFile ? Scope::kFile : Scope::kRange;
+      return event.sync == WriteSync::kFile ? Scope::kFile : Scope::kData;
   }
 }
 
@@ -69,7 +67,7 @@ class Forcing {
         model_(model),
         files_(all_.first_piece.size()),
         tainted_(all_.operations.size()),
-        commits_(trace.events.size()) {}
+        committed_(trace.events.size()) {}
 
   Durability run() {
     result_.issued.assign(all_.operations.size(), kNever);
@@ -126,7 +124,7 @@ class Forcing {
   void begin(std::uint32_t event) {
     if (is_barrier(trace_.events[event])) {
       if (scope_of(trace_.events[event]) != Scope::kAll) freed_before_ = trace_.events[event].begin;
-      commits_[event] = model_.fsync_commits_metadata && is_uncommitted(event);
+      if (model_.fsync_commits_metadata) committed_[event] = end_of_changes(event);
     }
     for (std::uint32_t at = all_.first_of_event[event]; at < all_.first_of_event[event + 1]; ++at) {
       issue(at);
@@ -176,24 +174,38 @@ class Forcing {
   /// What the table of barriers names.
   List reached_by(std::uint32_t barrier) {
     const TraceEvent& event = trace_.events[barrier];
-    const Scope scope = scope_of(event);
     List reached;
-    if (scope == Scope::kAll) {
-      collect(unforced_, barrier, reached, [](std::uint32_t) { return true; });
-    } else if (event.file != kNoFile) {
-      const std::uint64_t unit = event.row == Row::k_msync ? kBlockBytes : kSectorBytes;
-      const std::uint64_t range_begin = event.offset / unit * unit;
-      const std::uint64_t range_end = (event.offset + event.data.length + unit - 1) / unit * unit;
-      collect(files_[event.file].own, barrier, reached, [&](std::uint32_t index) {
+    if (scope_of(event) == Scope::kAll) {
+      collect(unforced_, barrier, reached, [&](std::uint32_t index) {
         const MicroOperation& operation = all_.operations[index];
-        const Location& location = all_.locations[operation.location];
-        if (scope == Scope::kFile) return true;
-        if (is_attribute(operation.kind)) return false;
-        return scope == Scope::kData || operation.kind != LocationKind::kData ||
-               (location.begin < range_end && location.end > range_begin);
+        return !model_.syncfs_leaves_overwrites || operation.kind != LocationKind::kData ||
+               operation.fills_block;
       });
+    } else if (event.file != kNoFile) {
+      collect(files_[event.file].own, barrier, reached,
+              [&](std::uint32_t index) { return is_reached(index, event); });
     }
     return reached;
+  }
+
+  /// A micro-operation on the file that the barrier is about.
+  bool is_reached(std::uint32_t index, const TraceEvent& barrier) const {
+    const MicroOperation& operation = all_.operations[index];
+    if (is_attribute(operation.kind)) return scope_of(barrier) == Scope::kFile;
+    if (!writes_back_range(barrier)) return true;
+    const std::uint64_t unit = barrier.row == Row::k_msync ? kBlockBytes : kSectorBytes;
+    const std::uint64_t begin = barrier.offset / unit * unit;
+    const std::uint64_t end = (barrier.offset + barrier.data.length + unit - 1) / unit * unit;
+    const Location& location = all_.locations[operation.location];
+    switch (operation.kind) {
+      case LocationKind::kData:
+        return location.begin < end && location.end > begin;
+      case LocationKind::kSize:
+        return operation.in_order ||
+               all_.value_before(operation).number < barrier.offset + barrier.data.length;
+      default:
+        return true;
+    }
   }
 
   /// Adds what is earlier than the barrier, is not tainted, and pleases the predicate.
@@ -211,9 +223,8 @@ class Forcing {
   void add_metadata(std::uint32_t barrier, List& forced) {
     const TraceEvent& event = trace_.events[barrier];
     if (scope_of(event) == Scope::kAll || event.file == kNoFile) return;
-    if (commits_[barrier]) {
-      collect(unforced_in_order_, barrier, forced, [](std::uint32_t) { return true; });
-    }
+    collect(unforced_in_order_, barrier, forced,
+            [&](std::uint32_t index) { return index < committed_[barrier]; });
     if (!model_.fsync_persists_own_names) return;
     std::set<FileId> seen{event.file};
     std::vector<FileId> left{event.file};
@@ -232,30 +243,34 @@ class Forcing {
     }
   }
 
-  /// fsync_commits_metadata: whether the file has what is not forced when the barrier begins.
-  bool is_uncommitted(std::uint32_t barrier) {
+  /// fsync_commits_metadata: the micro-operation after the last change of the file that is not
+  /// forced when the barrier begins.
+  std::uint32_t end_of_changes(std::uint32_t barrier) {
     const TraceEvent& event = trace_.events[barrier];
     const Scope scope = scope_of(event);
-    if (scope == Scope::kAll || event.file == kNoFile) return false;
+    if (scope == Scope::kAll || event.file == kNoFile) return 0;
     const auto counts = [&](std::uint32_t index) {
       const MicroOperation& operation = all_.operations[index];
-      if (is_forced(index) || !is_earlier(index, barrier)) return false;
-      if (operation.kind == LocationKind::kData) return operation.fills_block;
-      return scope == Scope::kFile || !is_attribute(operation.kind);
+      if (is_forced(index) || !is_earlier(index, barrier) || !is_reached(index, event))
+        return false;
+      return operation.kind != LocationKind::kData || operation.fills_block;
     };
     const auto names = [&](std::uint32_t index) {
       return !is_forced(index) && is_earlier(index, barrier) &&
              (scope == Scope::kFile || trace_.events[all_.operations[index].event].created);
     };
-    const File& file = files_[event.file];
-    if (std::ranges::any_of(file.own, counts) || std::ranges::any_of(file.naming, names)) {
-      return true;
+    std::uint32_t end = 0;
+    for (const std::uint32_t index : files_[event.file].own) {
+      if (counts(index)) end = std::max(end, index + 1);
+    }
+    for (const std::uint32_t index : files_[event.file].naming) {
+      if (names(index)) end = std::max(end, index + 1);
     }
     for (std::uint32_t at = all_.first_of_event[barrier]; at < all_.first_of_event[barrier + 1];
          ++at) {
-      if (counts(at)) return true;
+      if (counts(at)) end = std::max(end, at + 1);
     }
-    return false;
+    return end;
   }
 
   void force(List left) {
@@ -290,7 +305,8 @@ class Forcing {
   List unforced_;
   List unforced_in_order_;
   std::vector<bool> tainted_;
-  std::vector<bool> commits_;  // by event: a barrier that commits the metadata of all files
+  std::vector<std::uint32_t> committed_;  // by event: a barrier commits the metadata of all files
+                                          // before this micro-operation
 };
 
 }  // namespace

@@ -80,9 +80,9 @@ ContentChange content_change(const TraceEvent& event, std::uint64_t size) {
   return change;
 }
 
-/// Where an event cuts its file by itself. The zeros at the tail of a truncation are data.
-WriteCuts own_cuts(const TraceEvent& event, Range range, const Basis& basis) {
-  return cut_write(range.begin, range.end, writes_data(event) || is_truncation(event), basis);
+/// Where an event cuts its file by itself. Zeros too: those in a part of a block are data.
+WriteCuts own_cuts(Range range, const Basis& basis) {
+  return cut_write(range.begin, range.end, true, basis);
 }
 
 /// Blocks of a file that hold data, as disjoint ranges of block numbers [begin, end).
@@ -208,7 +208,7 @@ class Lowering {
         cut(zeroed, kSectorBytes);
       }
       for (const Range& range : {change.written, zeroed}) {
-        const WriteCuts own = own_cuts(event, range, basis_);
+        const WriteCuts own = own_cuts(range, basis_);
         cuts.insert(cuts.end(), own.blocks.begin(), own.blocks.end());
         cuts.insert(cuts.end(), own.tears.begin(), own.tears.end());
       }
@@ -480,7 +480,7 @@ class Lowering {
   void lower_write(std::uint32_t index, const ContentChange& change, std::uint64_t old_size) {
     const TraceEvent& event = trace_.events[index];
     WriteCuts cuts;
-    if (change.size > old_size) cuts = own_cuts(event, change.written, basis_);
+    if (change.size > old_size) cuts = own_cuts(change.written, basis_);
     std::vector<std::uint64_t> steps(cuts.blocks);
     steps.insert(steps.end(), cuts.tears.begin(), cuts.tears.end());
     if (change.size > old_size) steps.push_back(change.size);
@@ -588,6 +588,11 @@ bool zeros_range(const TraceEvent& event) {
          (event.flags & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
 }
 
+bool writes_back_range(const TraceEvent& event) {
+  return is_storage(event) &&
+         (event.sync != WriteSync::kNone || event.row == Row::k_msync ||
+          (event.row == Row::k_sync_file_range && (event.offset != 0 || event.length != 0)));
+}
 bool is_truncation(const TraceEvent& event) {
   return is_storage(event) && ((event.truncated && !event.created) ||
                                event.row == Row::k_truncate || event.row == Row::k_ftruncate);

@@ -86,5 +86,7 @@ bool is_rename(const faultinject::TraceEvent& event);      // exchange included
 bool writes_data(const faultinject::TraceEvent& event);    // write, copy, msync
 bool zeros_range(const faultinject::TraceEvent& event);    // punch, zero range
 bool is_truncation(const faultinject::TraceEvent& event);  // truncate, ftruncate, O_TRUNC
+/// A write with O_SYNC or O_DSYNC, an msync, a sync_file_range of a part.
+bool writes_back_range(const faultinject::TraceEvent& event);
 
 }  // namespace crashgate::harness

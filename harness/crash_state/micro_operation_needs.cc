@@ -29,12 +29,16 @@ class NeedsBuilder {
         all_(micro_operations),
         model_(model),
         last_size_(all_.first_piece.size(), kNoMicroOperation),
+        last_range_(all_.first_piece.size()),
         uncovered_data_(all_.first_piece.size()) {}
 
   MicroOperationNeeds build() {
     result_.group.resize(all_.operations.size());
     std::iota(result_.group.begin(), result_.group.end(), 0);
     result_.begin.reserve(all_.operations.size() + 1);
+    for (std::uint32_t event = 0; event < all_.events(); ++event) {
+      if (writes_back_range(trace_.events[event])) last_range_[trace_.events[event].file] = event;
+    }
     for (std::uint32_t event = 0; event < all_.events(); ++event) {
       first_ = all_.first_of_event[event];
       end_ = all_.first_of_event[event + 1];
@@ -84,6 +88,12 @@ class NeedsBuilder {
     }
   }
 
+  /// A punch or zero range of part of a block zeroes that in memory, as data.
+  bool is_overwritten_in_place(std::uint64_t block) const {
+    return model_.tears_blocks && (event_->offset > block * kBlockBytes ||
+                                   event_->offset + event_->length < (block + 1) * kBlockBytes);
+  }
+
   /// Pieces that share a block.
   void join_blocks() {
     std::uint32_t last = kNoMicroOperation;
@@ -92,7 +102,9 @@ class NeedsBuilder {
       if (last != kNoMicroOperation) {
         const Location& before = all_.locations[all_.operations[last].location];
         const Location& piece = all_.locations[all_.operations[at].location];
-        if ((before.end - 1) / kBlockBytes == piece.begin / kBlockBytes) join(last, at);
+        const std::uint64_t block = piece.begin / kBlockBytes;
+        if ((before.end - 1) / kBlockBytes == block && !is_overwritten_in_place(block))
+          join(last, at);
       }
       last = at;
     }
@@ -171,7 +183,8 @@ class NeedsBuilder {
         if (is_tail(at)) need(at);
       }
     }
-    if (operation.kind == LocationKind::kData && model_.size_needs_data) {
+    if (operation.kind == LocationKind::kData && model_.size_needs_data &&
+        operation.event >= last_range_[file]) {
       uncovered_data_[file].push_back(index);
     }
     if (model_.rename_over_needs_size && index == first_ && is_rename(*event_) &&
@@ -188,7 +201,8 @@ class NeedsBuilder {
   std::uint32_t first_ = 0;
   std::uint32_t end_ = 0;
   std::uint32_t last_in_order_ = kNoMicroOperation;
-  std::vector<std::uint32_t> last_size_;  // by FileId, as is the next
+  std::vector<std::uint32_t> last_size_;   // by FileId, as are the next
+  std::vector<std::uint32_t> last_range_;  // the last event that writes back a range
   std::vector<std::vector<std::uint32_t>> uncovered_data_;
 };
 

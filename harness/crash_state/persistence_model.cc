@@ -14,6 +14,7 @@ constexpr std::array kModels{
         .name = "posix",
         .summary = "what the manual pages promise: only barriers order anything",
         .tears_blocks = true,
+        .syncfs_leaves_overwrites = true,
     },
     PersistenceModel{
         .name = "btrfs",
@@ -43,6 +44,7 @@ constexpr std::array kModels{
         .renames_across_directories_are_atomic = true,
         .tears_blocks = true,
         .sizes_stop_at_blocks = true,
+        .syncfs_leaves_overwrites = true,
     },
     PersistenceModel{
         .name = "kill",

@@ -22,6 +22,7 @@ struct PersistenceModel {
   bool renames_across_directories_are_atomic = false;
   bool tears_blocks = false;
   bool sizes_stop_at_blocks = false;
+  bool syncfs_leaves_overwrites = false;
 };
 
 /// posix, ext4, xfs, btrfs, kill: weakest first as far as they compare.

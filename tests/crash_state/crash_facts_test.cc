@@ -3,6 +3,7 @@
 // the enumerator and of the reference.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <sstream>
@@ -311,8 +312,8 @@ TEST(Fsync, OfAFileThatLeftADirectoryWhichIsGone) {
               {{"posix",
                 {"absent, 40755 0:0, 10*o", "absent, 40755 0:0, absent", "absent, absent, absent",
                  "10*o, 40755 0:0, 10*o", "10*o, 40755 0:0, absent", "10*o, absent, absent"}},
-               {"btrfs", {"10*o, 40755 0:0, absent", "10*o, absent, absent"}},
-               {"ext4 xfs kill", {"10*o, absent, absent"}}});
+               {"ext4 xfs btrfs", {"10*o, 40755 0:0, absent", "10*o, absent, absent"}},
+               {"kill", {"10*o, absent, absent"}}});
 }
 
 // Another file, which has grown: its size has to be committed, and all that came before with it.
@@ -571,7 +572,8 @@ TEST(Dsync, IsNoBarrierForTheRestOfTheFile) {
       {{"posix ext4 xfs btrfs", {"512*o 512*n", "512*m 512*n"}}, {"kill", {"512*m 512*n"}}});
 }
 
-TEST(Sync, OfAWriteIsABarrierForTheWholeFile) {
+// What was written elsewhere in the file may wait.
+TEST(Sync, OfAWriteIsABarrierForItsRangeAndTheAttributes) {
   TraceBuilder builder;
   const FileId file = builder.create("f");
   builder.append(file, repeated(1024, 'o'));
@@ -579,7 +581,10 @@ TEST(Sync, OfAWriteIsABarrierForTheWholeFile) {
   builder.chmod(file, 0600);
   builder.write(file, 0, repeated(512, 'm'));
   builder.write(file, 512, repeated(512, 'n'), WriteSync::kFile);
-  expect_seen(builder, {"f"}, {{"posix ext4 xfs btrfs kill", {"100600 0:0 size 1024 512*m 512*n"}}},
+  expect_seen(builder, {"f"},
+              {{"posix ext4 xfs btrfs",
+                {"100600 0:0 size 1024 512*o 512*n", "100600 0:0 size 1024 512*m 512*n"}},
+               {"kill", {"100600 0:0 size 1024 512*m 512*n"}}},
               line);
 }
 
@@ -705,8 +710,64 @@ TEST(Mkdir, ChainsPersistFromTheTopOnMostFileSystems) {
       builder, {"d", "d/e", "d/e/f"},
       {{"posix",
         {"absent, absent, absent", "40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
-       {"btrfs", {"40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
-       {"ext4 xfs kill", {"40755 0:0, 40755 0:0, empty"}}});
+       {"ext4 xfs btrfs", {"40755 0:0, 40755 0:0, absent", "40755 0:0, 40755 0:0, empty"}},
+       {"kill", {"40755 0:0, 40755 0:0, empty"}}});
+}
+
+// The transaction that the fsync waits for is that of the file's last change.
+TEST(Fsync, CommitsNoMetadataThatCameAfterTheLastChangeOfTheFile) {
+  TraceBuilder builder;
+  const FileId other = file_of(builder, "other", 'o');
+  builder.start();
+  builder.create("before");
+  builder.append(other, "nnn");
+  builder.create("after");
+  builder.fsync(other);
+  expect_seen(
+      builder, {"before", "after"},
+      {{"posix btrfs", {"absent, absent", "absent, empty", "empty, absent", "empty, empty"}},
+       {"ext4 xfs", {"empty, absent", "empty, empty"}},
+       {"kill", {"empty, empty"}}});
+}
+
+TEST(Dsync, MayLeaveWhatWasAppendedBefore) {
+  TraceBuilder builder;
+  const FileId file = file_of(builder, "f", 'o');
+  builder.start();
+  builder.append(file, repeated(5000, 'm'));
+  builder.append(file, "nnn", WriteSync::kData);
+  builder.acknowledge("done");
+  const Trace trace = builder.finish();
+  const auto has_zeros = [&](const char* model) {
+    const auto looks = seen(rendered_states(trace, model, kBasis).states, {"f"}, content);
+    return std::ranges::any_of(
+        looks, [](const std::string& look) { return look.find("*\\0") != std::string::npos; });
+  };
+  for (const char* model : {"posix", "ext4", "xfs", "btrfs"})
+    EXPECT_TRUE(has_zeros(model)) << model;
+  EXPECT_FALSE(has_zeros("kill"));
+}
+
+TEST(Syncfs, OfAnOverwriteMayLeaveItInTheDisksCache) {
+  TraceBuilder builder;
+  const FileId file = file_of(builder, "f", 'o');
+  builder.start();
+  builder.write(file, 0, repeated(10, 'n'));
+  builder.syncfs();
+  expect_seen(builder, {"f"}, {{"posix xfs", {"10*o", "10*n"}}, {"ext4 btrfs kill", {"10*n"}}});
+}
+
+TEST(Punch, OfPartOfABlockTears) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.append(file, repeated(4096, 'o'));
+  builder.start();
+  builder.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1024);
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs", {"4096*o", "512*\\0 3584*o", "512*o 512*\\0 3072*o", "1024*\\0 3072*o"}},
+       {"btrfs", {"4096*o", "1024*\\0 3072*o"}},
+       {"kill", {"1024*\\0 3072*o"}}});
 }
 
 TEST(Truncation, AtABlockIsAtomic) {

@@ -108,8 +108,8 @@ TEST(MicroOperation, PunchZeroAndAllocate) {
   builder.fallocate(file, FALLOC_FL_KEEP_SIZE, 0, 1 << 20);
   builder.fallocate(file, 0, 0, 9000);
   builder.fallocate(file, FALLOC_FL_ZERO_RANGE, 8192, 2048);
-  EXPECT_EQ(list(builder.finish()),
-            (Lines{"2048-4095", "4096-8191", "=9000", "8192-10239", "=10240"}));
+  EXPECT_EQ(list(builder.finish()), (Lines{"2048-2559", "2560-4095", "4096-4607", "4608-8191",
+                                           "=9000", "8192-8703", "8704-10239", "=10240"}));
 }
 
 TEST(MicroOperation, Names) {

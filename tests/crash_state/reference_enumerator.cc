@@ -35,7 +35,7 @@ constexpr std::uint64_t kSector = 512;
 
 // The table of rules, a column each.
 const PersistenceModel kModels[] = {
-    {.name = "posix", .tears_blocks = true},
+    {.name = "posix", .tears_blocks = true, .syncfs_leaves_overwrites = true},
     {.name = "ext4",
      .metadata_in_order = true,
      .fsync_commits_metadata = true,
@@ -49,7 +49,8 @@ const PersistenceModel kModels[] = {
      .size_needs_data = true,
      .renames_across_directories_are_atomic = true,
      .tears_blocks = true,
-     .sizes_stop_at_blocks = true},
+     .sizes_stop_at_blocks = true,
+     .syncfs_leaves_overwrites = true},
     {.name = "btrfs",
      .metadata_in_order = true,
      .fsync_persists_own_names = true,
@@ -308,7 +309,9 @@ class Lowering {
         cuts.insert({down_to(kBlock, event.offset), up_to(kBlock, end_of_data(event))});
       }
       if (is_zeroing(event) && event.offset < end_of_zeros(event, size)) {
-        cuts.merge(block_cuts(event.offset, end_of_zeros(event, size), basis_));
+        Cuts blocks = block_cuts(event.offset, end_of_zeros(event, size), basis_);
+        cuts.merge(tear_points(blocks, basis_));
+        cuts.merge(blocks);
       }
       if (is_truncation(event) && length_after(event) < size) {
         cuts.insert({down_to(kSector, length_after(event)), up_to(kSector, size)});
@@ -622,7 +625,7 @@ class Rules {
     // file, up to that event, that write's included) that start below that size"
     if (model_.size_needs_data && a.location == Location::kSize && is_write(event) &&
         b.location == Location::kData && b.file == a.file && b.event <= a.event &&
-        b.begin < a.size) {
+        b.begin < a.size && !is_written_back_apart(b)) {
       return true;
     }
 
@@ -665,11 +668,12 @@ class Rules {
          is_directory(event.file) || (is_exchange(event) && is_directory(event.replaced)))) {
       return true;
     }
-    // "zeros of one punch or zero range that share a block"; "A model with tears_blocks false
-    // ignores these cuts: pieces of one write that share a block are one group."
-    if (a.location == Location::kData && b.location == Location::kData &&
-        (is_zeroing(event) || !model_.tears_blocks) && share_a_block(a, b)) {
-      return true;
+    // "zeros of one punch or zero range that share a block which it covers"; "A model with
+    // tears_blocks false ignores these cuts: pieces of one write that share a block are one group."
+    if (a.location == Location::kData && b.location == Location::kData && share_a_block(a, b)) {
+      const std::uint64_t block = down_to(kBlock, std::max(a.begin, b.begin));
+      const bool covered = event.offset <= block && event.offset + event.length >= block + kBlock;
+      if (!model_.tears_blocks || (is_zeroing(event) && covered)) return true;
     }
     // completed_calls_persist: "anything else [than a write] is one group"
     return model_.completed_calls_persist && !comes_in_pieces(event);
@@ -681,6 +685,20 @@ class Rules {
     const std::uint64_t size = event.truncated ? 0 : event.length;
     return model_.tears_blocks && is_truncation(event) && zeros.location == Location::kData &&
            size % kBlock != 0 && zeros.begin / kBlock == size / kBlock;
+  }
+
+  // "unless a later event writes back a range of the file"
+  bool is_written_back_apart(const MicroOperation& data) const {
+    for (std::size_t i = data.event + 1; i < trace_.events.size(); ++i) {
+      const auto& event = trace_.events[i];
+      const bool is_part =
+          is_one_of(event, {Row::k_sync_file_range}) && (event.offset != 0 || event.length != 0);
+      if (event.file == data.file &&
+          (is_part || is_msync(event) || (is_write(event) && event.sync != WriteSync::kNone))) {
+        return true;
+      }
+    }
+    return false;
   }
 
   // What a kill may cut short: to the page copies and msync are writes here too.
@@ -697,33 +715,47 @@ class Rules {
   // The table of barriers: what this one forces by every model, or would have forced.
   Mask forced_by_table(std::size_t index) const {
     const auto& barrier = trace_.events[index];
-    const std::uint64_t end = barrier.offset + barrier.data.length;
     return those([&](std::size_t i) {
       const auto& operation = operations_[i];
       if (!is_earlier(event_of(i), barrier)) return false;
-      if (is_sync_of_everything(barrier)) return true;
-      if (operation.file != barrier.file) return false;
-      switch (operation.location) {
-        case Location::kData:
-          if (is_msync(barrier)) {  // "in the pages that the range touches"
-            return operation.begin >= down_to(kBlock, barrier.offset) &&
-                   operation.end <= up_to(kBlock, end);
-          }
-          if (is_write(barrier) && is_data_sync(barrier)) {
-            // "what lies in the range of the write, rounded out to sectors"
-            return operation.begin >= down_to(kSector, barrier.offset) &&
-                   operation.end <= up_to(kSector, end);
-          }
-          return true;
-        case Location::kSize:
-          return true;
-        case Location::kEntry:  // "if F is a directory, all its entries"
-          return true;
-        case Location::kAttribute:
-          return is_full_sync(barrier);
+      if (is_sync_of_everything(barrier)) {
+        // syncfs_leaves_overwrites: "syncfs and sync force no data that fills no block"
+        return !model_.syncfs_leaves_overwrites || operation.location != Location::kData ||
+               operation.fills_block;
       }
-      return false;
+      return operation.file == barrier.file && is_reached(i, barrier);
     });
+  }
+
+  std::uint64_t size_before(std::size_t i) const {
+    for (std::size_t j = i; j-- > 0;) {
+      if (same_location(operations_[i], operations_[j])) return operations_[j].size;
+    }
+    for (const auto& file : trace_.initial.files) {
+      if (file.id == operations_[i].file) return file.size;
+    }
+    return 0;
+  }
+
+  // Of the barrier's own file.
+  bool is_reached(std::size_t i, const TraceEvent& barrier) const {
+    const auto& operation = operations_[i];
+    // "in the pages that the range touches"; "in the range of the write, rounded out to sectors"
+    const bool of_range = is_msync(barrier) || is_write(barrier);
+    const std::uint64_t unit = is_msync(barrier) ? kBlock : kSector;
+    const std::uint64_t end = up_to(unit, barrier.offset + barrier.data.length);
+    switch (operation.location) {
+      case Location::kData:
+        return !of_range ||
+               (operation.begin >= down_to(unit, barrier.offset) && operation.end <= end);
+      case Location::kSize:  // "of F's size steps those that the end of the data asks for"
+        return !of_range || is_metadata(i) || size_before(i) < barrier.offset + barrier.data.length;
+      case Location::kEntry:  // "if F is a directory, all its entries"
+        return true;
+      case Location::kAttribute:
+        return is_full_sync(barrier);
+    }
+    return false;
   }
 
   // fsync_commits_metadata: "if F itself had something uncommitted, fsync(F) also forces all
@@ -731,25 +763,21 @@ class Rules {
   Mask metadata_committed_by(const TraceEvent& barrier) const {
     const bool full = is_full_sync(barrier);
     if (!model_.fsync_commits_metadata || (!full && !is_data_sync(barrier))) return 0;
-    const Mask uncommitted = those([&](std::size_t i) {
+    const Mask changes = those([&](std::size_t i) {
       const auto& operation = operations_[i];
       if (!is_earlier(event_of(i), barrier)) return false;
-      switch (operation.location) {
-        case Location::kSize:
-          return operation.file == barrier.file;
-        case Location::kAttribute:
-          return full && operation.file == barrier.file;
-        case Location::kData:
-          return operation.file == barrier.file && operation.fills_block;
-        case Location::kEntry:
-          if (operation.file == barrier.file) return true;
-          if (full && operation.named_before == barrier.file) return true;
-          return operation.named == barrier.file && (full || event_of(i).created);
+      if (operation.file == barrier.file && is_reached(i, barrier)) {
+        return operation.location != Location::kData || operation.fills_block;
       }
-      return false;
+      if (operation.location != Location::kEntry) return false;
+      if (full && operation.named_before == barrier.file) return true;
+      return operation.named == barrier.file && (full || event_of(i).created);
     });
-    if ((uncommitted & ~forced(barrier.begin)) == 0) return 0;
-    return those([&](std::size_t i) { return is_metadata(i) && is_earlier(event_of(i), barrier); });
+    const Mask uncommitted = changes & ~forced(barrier.begin);
+    // "all in-order micro-operations up to the last of them"
+    return those([&](std::size_t i) {
+      return is_metadata(i) && is_earlier(event_of(i), barrier) && (uncommitted >> i) != 0;
+    });
   }
 
   // fsync_persists_own_names: "fsync or fdatasync of F also forces the entries that name F, or
