@@ -76,12 +76,12 @@ Result<DiskCase> load_disk_case(const std::string& path) {
                    .message = json.at("message"),
                    .cause = disk.at("cause"),
                    .seed = json.at("seed"),
-                   .choice = {.file_system = find_file_system(name),
-                              .make_options = disk.at("make_options"),
-                              .mount_options = disk.at("mount_options")},
                    .check_file_system = disk.at("check"),
                    .disturbances = disk.at("disturbances"),
                    .subject = json.at("subject")};
+    saved.choice.file_system = find_file_system(name);
+    saved.choice.make_options = disk.at("make_options").get<std::vector<std::string>>();
+    saved.choice.mount_options = disk.at("mount_options");
     if (saved.choice.file_system == nullptr)
       return bad_case("unknown file system " + name, loaded->file_path);
     std::ifstream told(loaded->path + "/stdout", std::ios::binary);
