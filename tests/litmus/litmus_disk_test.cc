@@ -16,7 +16,7 @@ class LitmusDiskTest : public testing::TestWithParam<const char*> {
     const auto* file_system = find_file_system(GetParam());
     if (const auto why = why_no_file_system(*file_system); !why.empty()) GTEST_SKIP() << why;
     options_.file_systems = {{.file_system = file_system}};
-    options_.disk_state_limit = 60;
+    options_.disk_state_limit = 40;
     options_.jobs = 2;
   }
 
@@ -59,7 +59,7 @@ TEST_P(LitmusDiskTest, NothingIsSeenThatTheModelForbids) {
                            "sync_file_range of an overwrite", "fdatasync after extension"})
     add(name);
   const auto results = run();
-  EXPECT_EQ(results.size(), options_.programs.size() * 4);
+  EXPECT_GE(results.size(), options_.programs.size() * 4);
   EXPECT_EQ(contradictions_of(results), std::set<std::string>());
   std::uint64_t states = 0;
   for (const auto& result : results) {
