@@ -14,7 +14,6 @@ constexpr std::array kModels{
         .name = "posix",
         .summary = "what the manual pages promise: only barriers order anything",
         .tears_blocks = true,
-        .syncfs_leaves_overwrites = true,
     },
     PersistenceModel{
         .name = "btrfs",

@@ -754,7 +754,7 @@ TEST(Syncfs, OfAnOverwriteMayLeaveItInTheDisksCache) {
   builder.start();
   builder.write(file, 0, repeated(10, 'n'));
   builder.syncfs();
-  expect_seen(builder, {"f"}, {{"posix xfs", {"10*o", "10*n"}}, {"ext4 btrfs kill", {"10*n"}}});
+  expect_seen(builder, {"f"}, {{"xfs", {"10*o", "10*n"}}, {"posix ext4 btrfs kill", {"10*n"}}});
 }
 
 TEST(Punch, OfPartOfABlockTears) {

@@ -35,7 +35,7 @@ constexpr std::uint64_t kSector = 512;
 
 // The table of rules, a column each.
 const PersistenceModel kModels[] = {
-    {.name = "posix", .tears_blocks = true, .syncfs_leaves_overwrites = true},
+    {.name = "posix", .tears_blocks = true},
     {.name = "ext4",
      .metadata_in_order = true,
      .fsync_commits_metadata = true,
