@@ -67,7 +67,7 @@ class JobExploration {
       subject_ = i;
       pairs_.clear();
       groups_.clear();
-      counts.push_back(explore(part_of(subjects_.size() - i)));
+      counts.push_back(has_part(i) ? explore(part_of(subjects_left(i))) : nothing());
     }
     json rejections = json::array();
     for (const auto& rejection : rejections_) rejections.push_back(to_json(rejection));
@@ -78,6 +78,21 @@ class JobExploration {
   }
 
  private:
+  // Where there are many subjects each is one job's, since a job has to make a disk for each of
+  // its; else the jobs share the states of each.
+  bool are_shared() const { return subjects_.size() < std::size_t{4} * options_.jobs; }
+  bool has_part(std::size_t subject) const {
+    return are_shared() || subject % options_.jobs == job_;
+  }
+  std::size_t subjects_left(std::size_t from) const {
+    const auto left = subjects_.size() - from;
+    return are_shared() ? left : (left + options_.jobs - 1) / options_.jobs;
+  }
+  static json nothing() {
+    return {{"crash_points", 0},  {"states", 0},  {"pairs", json::array()},
+            {"exhaustive", true}, {"seconds", 0}, {"first", -1}};
+  }
+
   // An equal part of the time that is left: who needs less leaves more to the next.
   Clock::time_point part_of(std::size_t subjects_left) const {
     if (options_.deadline == Clock::time_point::max()) return options_.deadline;
@@ -87,7 +102,7 @@ class JobExploration {
   }
 
   bool is_mine(const DiskState& state) const {
-    return ((state.hash + state.acknowledgement) >> 20) % options_.jobs == job_;
+    return !are_shared() || ((state.hash + state.acknowledgement) >> 20) % options_.jobs == job_;
   }
 
   json explore(Clock::time_point deadline) {
@@ -170,7 +185,7 @@ class JobExploration {
 
 // What the jobs found of one subject.
 void add_counts(DiskCount& count, std::map<std::uint64_t, json>& pairs, const json& from) {
-  count.crash_points = from.at("crash_points");  // each job goes through all
+  count.crash_points = std::max<std::uint64_t>(count.crash_points, from.at("crash_points"));
   count.states += from.at("states").get<std::uint64_t>();
   count.exhaustive = count.exhaustive && from.at("exhaustive").get<bool>();
   count.seconds = std::max(count.seconds, from.at("seconds").get<double>());

@@ -37,6 +37,7 @@ Result<std::string> RecoveredDisk::mount(
   }
   auto mounted = WorkMount::create(recording_->choice, materializer_.device(), directory());
   if (mounted) {
+    mounted->close_descriptors();
     mount_.emplace(std::move(*mounted));
     return std::string();
   }

@@ -48,8 +48,7 @@ WorkMount::~WorkMount() {
 }
 
 Result<void> WorkMount::unbind() {
-  root_.reset(-1);
-  work_.reset(-1);
+  close_descriptors();
   if (bound_ && ::umount2(directory().c_str(), UMOUNT_NOFOLLOW) != 0)
     return tl::unexpected(error_from_errno(errno, "umount", directory()));
   bound_ = false;

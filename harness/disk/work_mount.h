@@ -28,6 +28,12 @@ class WorkMount {
   int root() const { return root_.get(); }  // descriptor of the file system's root
   int work() const { return work_.get(); }  // of the work directory
 
+  /// Closes both: a process that is forked would keep them open, and the file system busy.
+  void close_descriptors() {
+    root_.reset(-1);
+    work_.reset(-1);
+  }
+
   /// Whoever uses the file system must have gone: else EBUSY, it stays mounted, and may be tried
   /// again.
   Result<void> unmount();
