@@ -3,12 +3,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -72,10 +76,59 @@ int remove_at(int parent, const char* name, bool directory_likely) {
   return ::unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : absent(errno);
 }
 
+constexpr std::string_view kPrefix = "crashgate-";
+constexpr std::size_t kRandomCharacters = 6;  // mkdtemp(3)
+
+bool is_scratch_name(std::string_view name) {
+  return name.size() == kPrefix.size() + kRandomCharacters && name.starts_with(kPrefix) &&
+         std::ranges::all_of(name.substr(kPrefix.size()),
+                             [](unsigned char c) { return std::isalnum(c) != 0; });
+}
+
+// The directory, locked; empty where it is gone, or somebody else has the lock.
+UniqueFd lock_directory(int parent, const char* name) {
+  UniqueFd directory(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info;
+  const bool is_ours = directory && ::fstat(directory.get(), &info) == 0 &&
+                       info.st_uid == ::geteuid() &&
+                       ::flock(directory.get(), LOCK_EX | LOCK_NB) == 0 &&
+                       // Removed between open and lock?
+                       ::fstat(directory.get(), &info) == 0 && info.st_nlink > 0;
+  return is_ours ? std::move(directory) : UniqueFd();
+}
+
+void remove_abandoned(const std::string& parent) {
+  const UniqueFd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return;
+  std::vector<std::string> names;
+  const auto read = for_each_entry(
+      directory.get(),
+      [&](const DirectoryEntry& entry) -> Result<void> {
+        if (is_scratch_name(entry.name)) names.push_back(entry.name);
+        return {};
+      },
+      4096);
+  if (!read) return;
+  for (const auto& name : names) {
+    // What cannot be removed waits for the next who tries.
+    if (const auto lock = lock_directory(directory.get(), name.c_str()))
+      (void)remove_at(directory.get(), name.c_str(), true);
+  }
+}
+
 }  // namespace
 
 Result<ScratchDirectory> ScratchDirectory::create() {
-  return create_in(parent_for_scratch());
+  const auto parent = parent_for_scratch();
+  remove_abandoned(parent);
+  // Somebody who looks for what is abandoned may find it before it has its lock.
+  constexpr int kMostTries = 100;
+  for (int tries = 0;; ++tries) {
+    auto made = create_in(parent);
+    if (!made) return made;
+    made->lock_ = lock_directory(AT_FDCWD, made->path_.c_str());
+    if (made->lock_ || tries == kMostTries) return made;
+  }
 }
 
 Result<ScratchDirectory> ScratchDirectory::create_in(const std::string& parent) {
@@ -86,11 +139,12 @@ Result<ScratchDirectory> ScratchDirectory::create_in(const std::string& parent) 
 }
 
 ScratchDirectory::ScratchDirectory(ScratchDirectory&& other) noexcept
-    : path_(std::exchange(other.path_, {})), owner_(other.owner_) {}
+    : path_(std::exchange(other.path_, {})), owner_(other.owner_), lock_(std::move(other.lock_)) {}
 
 ScratchDirectory& ScratchDirectory::operator=(ScratchDirectory&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(owner_, other.owner_);
+  std::swap(lock_, other.lock_);
   return *this;
 }
 
