@@ -71,14 +71,15 @@ Result<DiskCase> load_disk_case(const std::string& path) {
     const auto kind = find_finding_kind(json.at("kind").get<std::string>());
     if (!kind) return bad_case("unknown kind of finding", loaded->file_path);
     const std::string name = disk.at("file_system");
-    DiskCase saved{.id = json.at("id"),
-                   .kind = *kind,
-                   .message = json.at("message"),
-                   .cause = disk.at("cause"),
-                   .seed = json.at("seed"),
-                   .check_file_system = disk.at("check"),
-                   .disturbances = disk.at("disturbances"),
-                   .subject = json.at("subject")};
+    DiskCase saved;
+    saved.id = json.at("id");
+    saved.kind = *kind;
+    saved.message = json.at("message");
+    saved.cause = disk.at("cause");
+    saved.seed = json.at("seed");
+    saved.check_file_system = disk.at("check");
+    saved.disturbances = disk.at("disturbances").get<std::vector<std::string>>();
+    saved.subject = json.at("subject");
     saved.choice.file_system = find_file_system(name);
     saved.choice.make_options = disk.at("make_options").get<std::vector<std::string>>();
     saved.choice.mount_options = disk.at("mount_options");
