@@ -96,10 +96,17 @@ class ShimCountTest : public ShimFixture {
     }
     auto seen = trace(child);
     std::uint64_t total = 0;
+    std::uint64_t looks = 0;  // of the shim itself, at what a barrier is asked for
+    for (std::size_t i = 0; i < kRowCount; ++i) {
+      const RowInfo& row = row_info(static_cast<Row>(i));
+      if (row.kind == Kind::kBarrier && find_role(row, Role::kDescriptor) < kMaxArguments)
+        looks += page_->row_calls[i];
+      total += page_->row_calls[i];
+    }
+    seen[SYS_fstat] -= looks;
     for (std::size_t i = 0; i < kRowCount; ++i) {
       const RowInfo& row = row_info(static_cast<Row>(i));
       EXPECT_EQ(page_->row_calls[i], seen[row.number]) << row.name;
-      total += page_->row_calls[i];
     }
     EXPECT_GT(total, 0u);
     EXPECT_EQ(page_->record_count, total);
