@@ -9,6 +9,12 @@ namespace crashgate::faultinject {
 
 void reserve_data(std::string& bytes, std::size_t more) {
   if (bytes.capacity() - bytes.size() >= more) return;
+  // Of small traces there may be thousands, and each process that is forked pays for all of them.
+  constexpr std::size_t kSmall = 1u << 20;
+  if (bytes.size() + more <= kSmall) {
+    bytes.reserve(std::min(kSmall, std::max(2 * bytes.capacity(), bytes.size() + more)));
+    return;
+  }
   constexpr std::uintptr_t kLargePage = 2u << 20;
   constexpr std::size_t kFirst = 256u << 20;
   std::string larger;

@@ -8,8 +8,8 @@
 
 namespace crashgate::faultinject {
 
-/// Makes the capacity of `bytes` its size and `more` at least. Takes address space generously,
-/// memory only as it is used.
+/// Makes the capacity of `bytes` its size and `more` at least. Beyond a megabyte it takes address
+/// space generously, memory only as it is used.
 void reserve_data(std::string& bytes, std::size_t more);
 
 }  // namespace crashgate::faultinject
