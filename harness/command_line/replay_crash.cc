@@ -9,6 +9,7 @@
 #include "harness/check/crash_case.h"
 #include "harness/check/state_checker.h"
 #include "harness/command_line/exit_status.h"
+#include "harness/command_line/replayed_verdict.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 #include "harness/engine/store_crash.h"
@@ -95,15 +96,7 @@ void print(const CrashCase& saved, const std::string& case_path, const nlohmann:
   fmt::print("  - power lost\n");
   for (const std::string text : answer.at("lost")) fmt::print("  - lost: {}\n", text);
   fmt::print("  the directory as it is found: {}/tree\n", case_path);
-  if (answer.at("accepted")) {
-    fmt::print("PASS: the violation ({}) did not show\n", to_string(saved.kind));
-    return;
-  }
-  const std::string kind = answer.at("kind");
-  fmt::print("{}: {}\n", kind, answer.at("message").get<std::string>());
-  fmt::print("FAIL: {}\n", kind == to_string(saved.kind) ? "as recorded"
-                                                         : "another violation than the recorded " +
-                                                               std::string(to_string(saved.kind)));
+  print_replayed_verdict(saved.kind, answer);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "harness/check/directory_checker.h"
 #include "harness/check/disk_case.h"
 #include "harness/command_line/exit_status.h"
+#include "harness/command_line/replayed_verdict.h"
 #include "harness/disk/disk_judge.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
@@ -95,15 +96,7 @@ void print(const DiskCase& saved, const std::string& case_path, const nlohmann::
   fmt::print("crashgate {}  seed {}  disk {}\n", kVersion, saved.seed, to_string(saved.choice));
   for (const auto& line : saved.disturbances) fmt::print("  - {}\n", line);
   fmt::print("  the disk before recovery: {}\n", disk_image_path(case_path));
-  if (answer.at("accepted")) {
-    fmt::print("PASS: the violation ({}) did not show\n", to_string(saved.kind));
-    return;
-  }
-  const std::string kind = answer.at("kind");
-  fmt::print("{}: {}\n", kind, answer.at("message").get<std::string>());
-  fmt::print("FAIL: {}\n", kind == to_string(saved.kind) ? "as recorded"
-                                                         : "another violation than the recorded " +
-                                                               std::string(to_string(saved.kind)));
+  print_replayed_verdict(saved.kind, answer);
 }
 
 }  // namespace
