@@ -48,6 +48,20 @@ void expect_report_names(const std::vector<std::string>& names) {
   }
 }
 
+// What the options of the verbs have under the same names.
+template <typename Options>
+void take_shared(const CommonOptions& words, const std::string& command, Options& options) {
+  options.seed = words.seed;
+  options.jobs = words.jobs;
+  options.out = words.out;
+  options.command = command;
+  options.models = words.models.empty() ? all_models() : parse_models(words.models);
+  expect_report_names(words.fail_on);
+  options.fail_on = words.fail_on;
+  expect_engines(words.required_engines);
+  options.required_engines = words.required_engines;
+}
+
 }  // namespace
 
 Budget parse_budget(const std::string& text) {
@@ -92,17 +106,9 @@ void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
 }
 
 void CommonOptions::take(const std::string& command, VerifyOptions& options) const {
-  options.seed = seed;
-  options.jobs = jobs;
-  options.out = out;
+  take_shared(*this, command, options);
   options.json_path = json_path;
   options.quiet = quiet;
-  options.command = command;
-  options.models = models.empty() ? all_models() : parse_models(models);
-  expect_report_names(fail_on);
-  options.fail_on = fail_on;
-  expect_engines(required_engines);
-  options.required_engines = required_engines;
   if (!budget) return;
   const auto parsed = parse_budget(*budget);
   options.budget_given = true;
@@ -111,22 +117,13 @@ void CommonOptions::take(const std::string& command, VerifyOptions& options) con
 }
 
 void CommonOptions::take(const std::string& command, CheckCommand& checking) const {
-  auto& options = checking.check;
+  take_shared(*this, command, checking.check);
   checking.json_path = json_path;
   checking.quiet = quiet;
-  options.seed = seed;
-  options.jobs = jobs;
-  options.out = out;
-  options.command = command;
-  options.models = models.empty() ? all_models() : parse_models(models);
-  expect_report_names(fail_on);
-  options.fail_on = fail_on;
-  expect_engines(required_engines);
-  options.required_engines = required_engines;
   if (!budget) return;
   const auto parsed = parse_budget(*budget);
-  options.budget_seconds = parsed.seconds;
-  options.state_limit = parsed.states;
+  checking.check.budget_seconds = parsed.seconds;
+  checking.check.state_limit = parsed.states;
 }
 
 }  // namespace crashgate::harness
