@@ -228,6 +228,13 @@ class Tracer {
     resume(stopped);
   }
 
+  /// False: the thread has been killed since it stopped. Its end is told next, or has come by now,
+  /// and then must not be resumed away: see on_exit().
+  static bool still_stands_at(int operation, const Thread& stopped, __ptrace_syscall_info& info) {
+    return ptrace(PTRACE_GET_SYSCALL_INFO, stopped.tracee.thread(), sizeof info, &info) > 0 &&
+           info.op == operation;
+  }
+
   /// waitpid may tell of all the child's life before it tells of its birth.
   void on_birth(pid_t child) {
     if (dead_before_birth_.erase(child) == 0) thread(child).birth_is_told = true;
@@ -235,10 +242,7 @@ class Tracer {
 
   void on_entry(Thread& stopped) {
     __ptrace_syscall_info info = {};
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, stopped.tracee.thread(), sizeof info, &info) <= 0) {
-      resume(stopped);  // killed
-      return;
-    }
+    if (!still_stands_at(PTRACE_SYSCALL_INFO_SECCOMP, stopped, info)) return;
     if (info.seccomp.ret_data == static_cast<std::uint32_t>(FilterMark::kForeign)) {
       if (foreign_.insert(stopped.process).second) {
         calls_.add_unmodelled(stopped.process, stopped.number,
@@ -276,8 +280,8 @@ class Tracer {
   void on_return(Thread& stopped) {
     const pid_t pid = stopped.tracee.thread();
     __ptrace_syscall_info info = {};
-    if (stopped.call && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) > 0 &&
-        info.op == PTRACE_SYSCALL_INFO_EXIT) {
+    if (!still_stands_at(PTRACE_SYSCALL_INFO_EXIT, stopped, info)) return;
+    if (stopped.call) {
       const std::size_t events_before = recording_.trace.events.size();
       const auto told = calls_.finish(stopped.tracee, *stopped.call, info.exit.rval, true);
       if (told) {
