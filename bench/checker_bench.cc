@@ -20,22 +20,22 @@
 #include "bench/child.h"
 #include "bench/comparison.h"
 #include "harness/check/checker.h"
+#include "harness/clock.h"
 #include "harness/plan/scratch_directory.h"
 
 namespace {
 
 using namespace crashgate;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kChecksPerRound = 50;
 
 template <typename Check>
 std::optional<double> seconds_of(Check check) {
-  const auto start = Clock::now();
+  const auto start = harness::Clock::now();
   for (int i = 0; i < kChecksPerRound; ++i) {
     if (!check()) return std::nullopt;
   }
-  return std::chrono::duration<double>(Clock::now() - start).count() / kChecksPerRound;
+  return harness::seconds_since(start) / kChecksPerRound;
 }
 
 bool run_bare(const std::string& program, const std::string& directory) {

@@ -33,6 +33,7 @@
 #include "bench/child.h"
 #include "bench/comparison.h"
 #include "faultinject/disk/recorded_disk.h"
+#include "harness/clock.h"
 #include "harness/disk/disk_materializer.h"
 #include "harness/disk/disk_state_enumerator.h"
 #include "harness/disk/file_system.h"
@@ -43,7 +44,6 @@ namespace {
 
 using namespace crashgate;
 using namespace crashgate::harness;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kMostJobs = 4;
 

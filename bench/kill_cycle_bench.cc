@@ -27,9 +27,11 @@
 #include <string>
 #include <vector>
 
+#include "bench/benchmark_program.h"
 #include "bench/child.h"
 #include "bench/comparison.h"
 #include "faultinject/syscall_table.h"
+#include "harness/clock.h"
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
 #include "harness/plan/runner.h"
@@ -39,17 +41,12 @@
 namespace {
 
 using namespace crashgate;
-using Clock = std::chrono::steady_clock;
 
 // A storage call of the program that strace runs: strace counts each kind of call by itself.
 struct StraceCase {
   std::string call;
   int when = 0;
 };
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // What this process and its reaped children have used so far.
 struct Usage {
@@ -98,12 +95,12 @@ class OurCycles {
 
   std::optional<double> seconds_per_cycle() {
     if (plans_.empty()) return std::nullopt;
-    const auto start = Clock::now();
+    const auto start = harness::Clock::now();
     for (const auto& plan : plans_) {
       const auto history = runner_->run(plan, {.hash_crash_tree = true});
       if (!history || history->kills != 1 || !harness::judge(*history).empty()) return std::nullopt;
     }
-    return seconds_since(start) / static_cast<double>(plans_.size());
+    return harness::seconds_since(start) / static_cast<double>(plans_.size());
   }
 
  private:
@@ -122,11 +119,11 @@ class StraceCycles {
 
   std::optional<double> seconds_per_cycle() {
     if (cases_.empty()) return std::nullopt;
-    const auto start = Clock::now();
+    const auto start = harness::Clock::now();
     for (const auto& one : cases_) {
       if (!cycle(one)) return std::nullopt;
     }
-    return seconds_since(start) / static_cast<double>(cases_.size());
+    return harness::seconds_since(start) / static_cast<double>(cases_.size());
   }
 
  private:
@@ -215,24 +212,14 @@ void alone(benchmark::State& state, const std::string& directory) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const auto scratch = harness::ScratchDirectory::create();
-  if (!scratch) {
-    std::fprintf(stderr, "kill_cycle_bench: %s\n", to_string(scratch.error()).c_str());
-    return 2;
-  }
-  benchmark::AddCustomContext("directory", scratch->path());
-  std::vector<benchmark::internal::Benchmark*> rows{
-      benchmark::RegisterBenchmark("alone", &alone, scratch->path())};
-  if (StraceCycles::has_strace()) {
-    rows.push_back(
-        benchmark::RegisterBenchmark("against_strace", &against_strace, scratch->path()));
-  } else {
-    benchmark::AddCustomContext("left out", "strace is not installed");
-  }
-  for (auto* row : rows) row->UseManualTime()->Unit(benchmark::kMillisecond);
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return bench::run_in_scratch_directory(argc, argv, [](const std::string& directory) {
+    std::vector<benchmark::internal::Benchmark*> rows{
+        benchmark::RegisterBenchmark("alone", &alone, directory)};
+    if (StraceCycles::has_strace()) {
+      rows.push_back(benchmark::RegisterBenchmark("against_strace", &against_strace, directory));
+    } else {
+      benchmark::AddCustomContext("left out", "strace is not installed");
+    }
+    for (auto* row : rows) row->UseManualTime()->Unit(benchmark::kMillisecond);
+  });
 }

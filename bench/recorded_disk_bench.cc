@@ -29,6 +29,7 @@
 #include <optional>
 #include <string>
 
+#include "bench/benchmark_program.h"
 #include "bench/comparison.h"
 #include "faultinject/disk/loop_device.h"
 #include "faultinject/disk/recorded_disk.h"
@@ -131,24 +132,16 @@ void against_loop_device(benchmark::State& state, const Pattern& pattern,
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const auto scratch = harness::ScratchDirectory::create();
-  if (!scratch) {
-    std::fprintf(stderr, "recorded_disk_bench: %s\n", to_string(scratch.error()).c_str());
-    return 2;
-  }
-  if (const std::string reason = faultinject::why_no_recorded_disk(); !reason.empty()) {
-    benchmark::AddCustomContext("left out", reason);
-  } else if (unshare(CLONE_NEWNS) == 0 &&
-             mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) {
-    for (const Pattern& pattern : kPatterns) {
-      benchmark::RegisterBenchmark(pattern.name, &against_loop_device, pattern, scratch->path())
-          ->UseManualTime()
-          ->Unit(benchmark::kMillisecond);
+  return bench::run_in_scratch_directory(argc, argv, [](const std::string& directory) {
+    if (const std::string reason = faultinject::why_no_recorded_disk(); !reason.empty()) {
+      benchmark::AddCustomContext("left out", reason);
+    } else if (unshare(CLONE_NEWNS) == 0 &&
+               mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) {
+      for (const Pattern& pattern : kPatterns) {
+        benchmark::RegisterBenchmark(pattern.name, &against_loop_device, pattern, directory)
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond);
+      }
     }
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  });
 }

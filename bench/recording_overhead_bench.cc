@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/benchmark_program.h"
 #include "bench/child.h"
 #include "bench/comparison.h"
 #include "faultinject/preload_recorder.h"
@@ -99,26 +100,17 @@ void against_plain(benchmark::State& state, const Watcher& watcher, const std::s
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const auto scratch = harness::ScratchDirectory::create();
-  if (!scratch) {
-    std::fprintf(stderr, "recording_overhead_bench: %s\n", to_string(scratch.error()).c_str());
-    return 2;
-  }
-  benchmark::AddCustomContext("directory", scratch->path());
-  if (!bench::has_program("strace")) {
-    benchmark::AddCustomContext("left out", "strace is not installed");
-  }
-  for (const char* call : {"pwrite_4096", "append_4096", "fsync"}) {
-    for (const Watcher& watcher : watchers()) {
-      benchmark::RegisterBenchmark((std::string(call) + "/" + watcher.name).c_str(), &against_plain,
-                                   watcher, call, scratch->path())
-          ->UseManualTime()
-          ->Unit(benchmark::kMillisecond);
+  return bench::run_in_scratch_directory(argc, argv, [](const std::string& directory) {
+    if (!bench::has_program("strace")) {
+      benchmark::AddCustomContext("left out", "strace is not installed");
     }
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+    for (const char* call : {"pwrite_4096", "append_4096", "fsync"}) {
+      for (const Watcher& watcher : watchers()) {
+        benchmark::RegisterBenchmark((std::string(call) + "/" + watcher.name).c_str(),
+                                     &against_plain, watcher, call, directory)
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond);
+      }
+    }
+  });
 }

@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/benchmark_program.h"
 #include "bench/child.h"
 #include "bench/comparison.h"
 #include "harness/plan/scratch_directory.h"
@@ -70,29 +71,20 @@ void against_plain(benchmark::State& state, const Environment& environment, cons
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const auto scratch = harness::ScratchDirectory::create();
-  if (!scratch) {
-    std::fprintf(stderr, "shim_overhead_bench: %s\n", to_string(scratch.error()).c_str());
-    return 2;
-  }
-  benchmark::AddCustomContext("directory", scratch->path());
-  if (!bench::has_program("fiu-run")) {
-    benchmark::AddCustomContext("left out", "fiu-run is not installed");
-  }
-  std::string calls;
-  bench::run({bench::sibling("call_loop"), "--list"}, {}, &calls);
-  std::istringstream lines(calls);
-  for (std::string call; std::getline(lines, call);) {
-    for (const auto& environment : environments()) {
-      benchmark::RegisterBenchmark((call + "/" + environment.name).c_str(), &against_plain,
-                                   environment, call, scratch->path())
-          ->UseManualTime()
-          ->Unit(benchmark::kMillisecond);
+  return bench::run_in_scratch_directory(argc, argv, [](const std::string& directory) {
+    if (!bench::has_program("fiu-run")) {
+      benchmark::AddCustomContext("left out", "fiu-run is not installed");
     }
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+    std::string calls;
+    bench::run({bench::sibling("call_loop"), "--list"}, {}, &calls);
+    std::istringstream lines(calls);
+    for (std::string call; std::getline(lines, call);) {
+      for (const auto& environment : environments()) {
+        benchmark::RegisterBenchmark((call + "/" + environment.name).c_str(), &against_plain,
+                                     environment, call, directory)
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond);
+      }
+    }
+  });
 }

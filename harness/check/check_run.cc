@@ -15,6 +15,7 @@
 #include "harness/check/disk_check.h"
 #include "harness/check/state_checker.h"
 #include "harness/check/workload.h"
+#include "harness/clock.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 #include "harness/plan/scratch_directory.h"
@@ -39,10 +40,6 @@ constexpr double kShareOfAStage = 0.5;
 constexpr double kRecordingShare = 0.4;
 constexpr std::uint64_t kFewestRecoveries = 16;
 constexpr std::uint64_t kStatesOfARecovery = 16;  // are to be expected
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 Clock::time_point seconds_from_now(double seconds) {
   return Clock::now() +
@@ -386,16 +383,7 @@ class CheckRun {
                       test.exhaustive ? "them all" : "all tried"));
     }
     conclude_disks();
-    const auto counts = [&](const Finding& finding) {
-      return options_.fail_on.empty() ||
-             std::ranges::any_of(options_.fail_on, [&](const std::string& model) {
-               return std::ranges::find(finding.models, model) != finding.models.end();
-             });
-    };
-    if (std::ranges::any_of(report_.findings, counts))
-      report_.verdict = Verdict::kFail;
-    else if (!report_.inconclusive_reasons.empty())
-      report_.verdict = Verdict::kInconclusive;
+    report_.verdict = verdict_of(report_.findings, options_.fail_on, report_.inconclusive_reasons);
   }
 
   void conclude_disks() {

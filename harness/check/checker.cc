@@ -21,13 +21,12 @@
 #include <string_view>
 
 #include "harness/check/child_process.h"
+#include "harness/clock.h"
 #include "store/system_call.h"
 #include "store/unique_fd.h"
 
 namespace crashgate::harness {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kOutputBytes = 64 * 1024;
 

@@ -17,6 +17,7 @@
 #include "harness/check/disk_finding.h"
 #include "harness/check/disk_minimal.h"
 #include "harness/check/workload.h"
+#include "harness/clock.h"
 #include "harness/engine/exploration.h"
 #include "store/unique_fd.h"
 
@@ -30,10 +31,6 @@ constexpr NeighbourKind kNeighbours[] = {NeighbourKind::kNone, NeighbourKind::kC
 
 // Where no budget in states is given, the enumerator still has to know when to sample.
 constexpr double kStatesPerSecond = 500;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // Standard error of a process that does over again what the user has seen once: held back, unless
 // it fails this time.

@@ -12,6 +12,7 @@
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
 #include "harness/check/disk_minimal.h"
+#include "harness/clock.h"
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/engine.h"
@@ -28,10 +29,6 @@ constexpr auto kMinimizingTime = std::chrono::seconds(3);  // for one finding
 std::chrono::nanoseconds seconds(double count) {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(count * 1e9));
 }
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // What is left of the budget, to be shared among the engines still to come: one that needs less
 // leaves more to the next.
 class Budget {
@@ -301,16 +298,7 @@ class Verification {
         report.inconclusive_reasons.push_back(
             fmt::format("engine {} was skipped: {}", engine.name, engine.skipped));
     }
-    const auto counts = [&](const Finding& finding) {
-      return options_.fail_on.empty() ||
-             std::ranges::any_of(options_.fail_on, [&](const std::string& model) {
-               return std::ranges::find(finding.models, model) != finding.models.end();
-             });
-    };
-    if (std::ranges::any_of(report.findings, counts))
-      report.verdict = Verdict::kFail;
-    else if (!report.inconclusive_reasons.empty())
-      report.verdict = Verdict::kInconclusive;
+    report.verdict = verdict_of(report.findings, options_.fail_on, report.inconclusive_reasons);
   }
 
   const StoreEntry& store_;

@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "harness/clock.h"
+#include "harness/crash_state/loss_shrinker.h"
 #include "harness/crash_state/seen_set.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
@@ -23,36 +25,12 @@ constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one
 constexpr auto kShortestBarrierTime = std::chrono::seconds(20);
 constexpr std::size_t kMostTries = 500;  // to make one rejection minimal
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-json to_json(const Judgement& judgement) {
-  return {{"kind", to_string(judgement.kind)},
-          {"message", judgement.message},
-          {"cause", judgement.cause},
-          {"output", judgement.output}};
-}
-
-Judgement judgement_from_json(const json& from) {
-  const auto kind = find_finding_kind(from.at("kind").get<std::string>());
-  return {false, kind.value(), from.at("message"), from.at("cause"), from.at("output")};
-}
-
 json to_json(const ModelCount& count) {
   return {{"crash_points", count.crash_points},
           {"states", count.states},
           {"exhaustive", count.exhaustive},
           {"seconds", count.seconds},
           {"first", count.seconds_to_first_rejection}};
-}
-
-json to_json(const BarrierTest& test) {
-  return {{"subject", test.subject},
-          {"event", test.event},
-          {"noticed", test.noticed},
-          {"exhaustive", test.exhaustive},
-          {"added", test.states_added}};
 }
 
 // What the job processes have in common.
@@ -300,21 +278,6 @@ void add_rejection(std::vector<Rejection>& all, Rejection rejection) {
   }
 }
 
-void add_barrier(std::vector<BarrierTest>& all, const json& from) {
-  const BarrierTest test{from.at("subject"), from.at("event"), from.at("noticed"),
-                         from.at("exhaustive"), from.at("added")};
-  const auto same = std::ranges::find_if(all, [&](const BarrierTest& other) {
-    return other.subject == test.subject && other.event == test.event;
-  });
-  if (same == all.end()) {
-    all.push_back(test);
-    return;
-  }
-  same->noticed = same->noticed || test.noticed;
-  same->exhaustive = same->exhaustive && test.exhaustive;
-  same->states_added += test.states_added;
-}
-
 void add_report(CrashExploration& all, const CrashExplorationOptions& options, const json& report) {
   for (std::size_t m = 0; m < options.models.size(); ++m) {
     const auto& from = report.at("counts").at(m);
@@ -330,7 +293,8 @@ void add_report(CrashExploration& all, const CrashExplorationOptions& options, c
   }
   for (const auto& one : report.at("rejections"))
     add_rejection(all.rejections, rejection_from_json(one));
-  for (const auto& one : report.at("barriers")) add_barrier(all.barriers, one);
+  for (const auto& one : report.at("barriers"))
+    add_barrier_test(all.barriers, barrier_test_from_json(one));
   all.states += report.at("states").get<std::uint64_t>();
   all.flaky += report.at("flaky").get<std::uint64_t>();
   if (all.flaky_message.empty()) all.flaky_message = report.at("flaky_message");
@@ -392,70 +356,25 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
   return all;
 }
 
-// From the earliest on, since what comes later needs it: tries to keep a run of what is lost, twice
-// as long a one after each success, half as long a one after a failure; until a pass changes
-// nothing.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge) {
   const auto* model = find_model(rejection.model);
   CrashStateEnumerator states(*subject.trace, *model, {.basis = basis});
   Rejection best = rejection;
-  // Whether the run can be kept, and then is.
-  const auto keep = [&](std::size_t begin, std::size_t run) -> Result<bool> {
-    auto lost = best.lost;
-    const auto first = lost.begin() + static_cast<std::ptrdiff_t>(begin);
-    lost.erase(first, first + static_cast<std::ptrdiff_t>(run));
-    const auto* state = states.state_without(best.crash_point, lost);
-    if (state == nullptr || state->lost.size() >= best.lost.size()) return false;
+  const auto still_rejected = [&](const Loss& fewer) -> Result<std::optional<Loss>> {
+    const auto* state = states.state_without(best.crash_point, fewer);
+    if (state == nullptr || state->lost.size() >= best.lost.size()) return std::nullopt;
     auto judgement = judge(*state);
     if (!judgement) return tl::unexpected(judgement.error());
-    if (judgement->accepted || judgement->cause != best.judgement.cause) return false;
+    if (judgement->accepted || judgement->cause != best.judgement.cause) return std::nullopt;
     best.lost = state->lost;
     best.judgement = std::move(*judgement);
     best.acknowledgement_end = state->acknowledgement_end;
-    return true;
+    return best.lost;
   };
-  std::size_t tries = 0;
-  for (bool shrunk = true; shrunk;) {
-    shrunk = false;
-    std::size_t run = best.lost.size();
-    for (std::size_t begin = 0; begin < best.lost.size();) {
-      if (interrupting_signal() != 0 || ++tries > kMostTries) return best;
-      run = std::min(run, best.lost.size() - begin);
-      const auto kept = keep(begin, run);
-      if (!kept) return tl::unexpected(kept.error());
-      shrunk = shrunk || *kept;
-      if (*kept)
-        run *= 2;
-      else if (run > 1)
-        run /= 2;
-      else
-        ++begin;
-    }
-  }
+  if (auto shrunk = shrink_loss(best.lost, kMostTries, still_rejected); !shrunk)
+    return tl::unexpected(shrunk.error());
   return best;
-}
-
-std::vector<std::size_t> barriers_of(const faultinject::Trace& trace) {
-  std::vector<std::size_t> barriers;
-  for (std::size_t i = 0; i < trace.events.size(); ++i) {
-    const auto& event = trace.events[i];
-    if (event.kind != faultinject::EventKind::kStorage || event.result < 0 || event.end == 0)
-      continue;
-    const auto kind = faultinject::row_info(event.row).kind;
-    if (kind == faultinject::Kind::kBarrier || event.sync != faultinject::WriteSync::kNone)
-      barriers.push_back(i);
-  }
-  return barriers;
-}
-
-faultinject::TraceEvent without_barrier(faultinject::TraceEvent event) {
-  if (event.sync != faultinject::WriteSync::kNone) {
-    event.sync = faultinject::WriteSync::kNone;
-  } else {
-    event.row = faultinject::Row::k_sync_file_range;  // a hint: no barrier at all
-  }
-  return event;
 }
 
 }  // namespace crashgate::harness

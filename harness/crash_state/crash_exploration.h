@@ -21,20 +21,12 @@
 #include <string>
 #include <vector>
 
+#include "harness/crash_state/barrier_test.h"
 #include "harness/crash_state/crash_state_enumerator.h"
-#include "harness/judge/finding.h"
+#include "harness/judge/judgement.h"
 #include "store/error.h"
 
 namespace crashgate::harness {
-
-/// What a judge says of one state.
-struct Judgement {
-  bool accepted = true;
-  FindingKind kind = FindingKind::kChecker;
-  std::string message;  // what is wrong, in one line
-  std::string cause;    // equal for equal causes
-  std::string output;   // what a checker printed
-};
 
 /// Materializes a state and judges it. An error: the judge itself failed, and the exploration ends.
 using StateJudge = std::function<Result<Judgement>(const CrashState& state)>;
@@ -70,15 +62,6 @@ struct ModelCount {
   double seconds_to_first_rejection = -1;  // since the exploration began; -1: none
 };
 
-/// A barrier of subjects[subject], taken away.
-struct BarrierTest {
-  std::size_t subject = 0;
-  std::size_t event = 0;
-  bool noticed = false;
-  bool exhaustive = true;
-  std::uint64_t states_added = 0;  // 0: the barrier is redundant
-};
-
 struct CrashExplorationOptions {
   std::vector<const PersistenceModel*> models;
   Basis basis;
@@ -109,11 +92,5 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
 /// matters where thousands are lost. Judges in the calling process.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge);
-
-/// A barrier as if it had never been called: it changes nothing and forces nothing.
-faultinject::TraceEvent without_barrier(faultinject::TraceEvent event);
-
-/// Events that are barriers and succeeded: fsync and its family, and writes with O_SYNC or O_DSYNC.
-std::vector<std::size_t> barriers_of(const faultinject::Trace& trace);
 
 }  // namespace crashgate::harness

@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "harness/clock.h"
+#include "harness/crash_state/loss_shrinker.h"
 #include "harness/disk/disk_judge.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
@@ -21,10 +23,6 @@ using nlohmann::json;
 
 constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one subject
 constexpr std::size_t kMostTries = 200;      // to make one rejection minimal
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // Of an exploration in a job process; run_jobs hands it on.
 template <typename T>
@@ -213,22 +211,18 @@ void add_rejection(std::vector<DiskRejection>& all, DiskRejection rejection) {
 }  // namespace
 
 json to_json(const DiskRejection& rejection) {
-  const auto& judgement = rejection.judgement;
-  return {{"subject", rejection.subject}, {"kind", to_string(judgement.kind)},
-          {"message", judgement.message}, {"cause", judgement.cause},
-          {"output", judgement.output},   {"count", rejection.count},
-          {"stamp", rejection.stamp},     {"told", rejection.acknowledgement_end},
+  return {{"subject", rejection.subject},
+          {"judgement", to_json(rejection.judgement)},
+          {"count", rejection.count},
+          {"stamp", rejection.stamp},
+          {"told", rejection.acknowledgement_end},
           {"lost", rejection.lost}};
 }
 
 DiskRejection disk_rejection_from_json(const json& from) {
-  const auto kind = find_finding_kind(from.at("kind").get<std::string>());
-  return {from.at("subject"),
-          {false, kind.value(), from.at("message"), from.at("cause"), from.at("output")},
-          from.at("count"),
-          from.at("stamp"),
-          from.at("told"),
-          from.at("lost").get<std::vector<std::uint32_t>>()};
+  return {from.at("subject"), judgement_from_json(from.at("judgement")),
+          from.at("count"),   from.at("stamp"),
+          from.at("told"),    from.at("lost").get<std::vector<std::uint32_t>>()};
 }
 
 Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subjects,
@@ -268,9 +262,6 @@ Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subj
   return all;
 }
 
-// From the first on, since what comes later may need it: tries to keep a run of what is lost, twice
-// as long a one after each success, half as long a one after a failure; until a pass changes
-// nothing.
 Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskRejection& rejection,
                                          const DiskExplorationOptions& options) {
   if (auto entered = enter_mount_namespace_once(); !entered) return tl::unexpected(entered.error());
@@ -278,39 +269,19 @@ Result<DiskRejection> minimize_disk_loss(const DiskSubject& subject, const DiskR
   auto judge = DiskJudge::create(subject, states.pieces(), 0, options.check_file_system);
   if (!judge) return tl::unexpected(judge.error());
   DiskRejection best = rejection;
-  // Whether the run can be kept, and then is.
-  const auto keep = [&](std::size_t begin, std::size_t run) -> Result<bool> {
-    auto lost = best.lost;
-    const auto first = lost.begin() + static_cast<std::ptrdiff_t>(begin);
-    lost.erase(first, first + static_cast<std::ptrdiff_t>(run));
-    const auto* state = states.state_without(best.stamp, lost);
-    if (state == nullptr) return false;
+  const auto still_rejected = [&](const Loss& fewer) -> Result<std::optional<Loss>> {
+    const auto* state = states.state_without(best.stamp, fewer);
+    if (state == nullptr) return std::nullopt;
     auto opinion = judge->judge(*state);
     if (!opinion) return tl::unexpected(opinion.error());
     if (opinion->judgement.accepted || opinion->judgement.cause != best.judgement.cause)
-      return false;
-    best.lost = std::move(lost);
+      return std::nullopt;
     best.judgement = std::move(opinion->judgement);
-    return true;
+    return fewer;
   };
-  std::size_t tries = 0;
-  for (bool shrunk = true; shrunk && tries <= kMostTries && interrupting_signal() == 0;) {
-    shrunk = false;
-    std::size_t run = best.lost.size();
-    for (std::size_t begin = 0; begin < best.lost.size();) {
-      if (interrupting_signal() != 0 || ++tries > kMostTries) break;
-      run = std::min(run, best.lost.size() - begin);
-      const auto kept = keep(begin, run);
-      if (!kept) return tl::unexpected(kept.error());
-      shrunk = shrunk || *kept;
-      if (*kept)
-        run *= 2;
-      else if (run > 1)
-        run /= 2;
-      else
-        ++begin;
-    }
-  }
+  auto shrunk = shrink_loss(best.lost, kMostTries, still_rejected);
+  if (!shrunk) return tl::unexpected(shrunk.error());
+  best.lost = std::move(*shrunk);
   return best;
 }
 

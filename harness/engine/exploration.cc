@@ -36,10 +36,6 @@ struct ProgressMapping {
   }
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 nlohmann::json to_json(const Tally& tally) {
   auto failures = nlohmann::json::array();
   for (const auto& [cause, failure] : tally.failures) {

@@ -17,13 +17,12 @@
 #include <string>
 #include <vector>
 
+#include "harness/clock.h"
 #include "harness/judge/finding.h"
 #include "harness/plan/history.h"
 #include "harness/plan/runner.h"
 
 namespace crashgate::harness {
-
-using Clock = std::chrono::steady_clock;
 
 /// The first run (by unit) that showed one cause, and how many did.
 struct Failure {

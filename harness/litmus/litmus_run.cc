@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "harness/clock.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
 #include "harness/engine/shared_memory.h"
@@ -29,10 +30,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LitmusResult, program, fact, help, file_syste
                                    seconds_recording, seconds_model, seconds_states)
 
 namespace {
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// One recording to make.
 struct Task {

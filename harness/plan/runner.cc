@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "faultinject/turns.h"
+#include "harness/clock.h"
 #include "harness/plan/leftovers.h"
 #include "harness/plan/scratch_directory.h"
 #include "harness/plan/tree_walk.h"
@@ -30,8 +31,6 @@
 
 namespace crashgate::harness {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr pid_t kReaped = 0;
 

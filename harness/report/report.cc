@@ -3,6 +3,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -43,6 +44,17 @@ std::string_view headline(Verdict verdict) {
 
 int exit_status(Verdict verdict) {
   return text_of(verdict).exit_status;
+}
+
+Verdict verdict_of(const std::vector<Finding>& findings, const std::vector<std::string>& fail_on,
+                   const std::vector<std::string>& inconclusive_reasons) {
+  const auto counts = [&](const Finding& finding) {
+    return fail_on.empty() || std::ranges::any_of(fail_on, [&](const std::string& model) {
+             return std::ranges::find(finding.models, model) != finding.models.end();
+           });
+  };
+  if (std::ranges::any_of(findings, counts)) return Verdict::kFail;
+  return inconclusive_reasons.empty() ? Verdict::kPass : Verdict::kInconclusive;
 }
 
 nlohmann::json json_frame(Verdict verdict, const std::vector<std::string>& inconclusive_reasons,
