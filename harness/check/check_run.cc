@@ -383,7 +383,19 @@ class CheckRun {
                       test.exhaustive ? "them all" : "all tried"));
     }
     conclude_disks();
+    expect_asked_for("disk", !options_.disks.empty(), "--disk");
+    expect_asked_for("recovery", !options_.checker.recover.empty(), "--recover");
     report_.verdict = verdict_of(report_.findings, options_.fail_on, report_.inconclusive_reasons);
+  }
+
+  bool is_required(std::string_view engine) const {
+    return std::ranges::find(options_.required_engines, engine) != options_.required_engines.end();
+  }
+
+  void expect_asked_for(std::string_view engine, bool is_asked_for, std::string_view option) {
+    if (is_asked_for || !is_required(engine)) return;
+    report_.inconclusive_reasons.push_back(
+        fmt::format("engine {} was skipped: {} was not given", engine, option));
   }
 
   void conclude_disks() {
@@ -394,8 +406,7 @@ class CheckRun {
       report_.inconclusive_reasons.push_back(
           fmt::format("the checker is flaky: it accepted {} disk state(s) that it had rejected; {}",
                       disk.flaky, disk.flaky_message));
-    const bool required =
-        std::ranges::find(options_.required_engines, "disk") != options_.required_engines.end();
+    const bool required = is_required("disk");
     if (required && !disk.skipped.empty())
       report_.inconclusive_reasons.push_back("engine disk was skipped: " + disk.skipped);
     if (required && disk.skipped.empty()) {

@@ -29,11 +29,19 @@ std::vector<const PersistenceModel*> all_models() {
   return all;
 }
 
-void expect_engines(const std::vector<std::string>& names) {
+void expect_engines(const std::vector<std::string>& names, const std::vector<std::string>& known) {
   for (const auto& name : names) {
-    if (std::ranges::find(engines(), name, &Engine::name) == engines().end())
-      throw CLI::ValidationError("--require", "no engine is called " + name);
+    if (std::ranges::find(known, name) != known.end()) continue;
+    std::string all;
+    for (const auto& each : known) all += (all.empty() ? "" : ", ") + each;
+    throw CLI::ValidationError("--require", "no engine is called " + name + " (" + all + ")");
   }
+}
+
+std::vector<std::string> engines_of_verify() {
+  std::vector<std::string> names;
+  for (const auto& engine : engines()) names.emplace_back(engine.name);
+  return names;
 }
 
 // Of a model, or of what a real file system recovers: "disk:ext4".
@@ -50,7 +58,8 @@ void expect_report_names(const std::vector<std::string>& names) {
 
 // What the options of the verbs have under the same names.
 template <typename Options>
-void take_shared(const CommonOptions& words, const std::string& command, Options& options) {
+void take_shared(const CommonOptions& words, const std::string& command,
+                 const std::vector<std::string>& known_engines, Options& options) {
   options.seed = words.seed;
   options.jobs = words.jobs;
   options.out = words.out;
@@ -58,7 +67,7 @@ void take_shared(const CommonOptions& words, const std::string& command, Options
   options.models = words.models.empty() ? all_models() : parse_models(words.models);
   expect_report_names(words.fail_on);
   options.fail_on = words.fail_on;
-  expect_engines(words.required_engines);
+  expect_engines(words.required_engines, known_engines);
   options.required_engines = words.required_engines;
 }
 
@@ -106,7 +115,7 @@ void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
 }
 
 void CommonOptions::take(const std::string& command, VerifyOptions& options) const {
-  take_shared(*this, command, options);
+  take_shared(*this, command, engines_of_verify(), options);
   options.json_path = json_path;
   options.quiet = quiet;
   if (!budget) return;
@@ -117,7 +126,7 @@ void CommonOptions::take(const std::string& command, VerifyOptions& options) con
 }
 
 void CommonOptions::take(const std::string& command, CheckCommand& checking) const {
-  take_shared(*this, command, checking.check);
+  take_shared(*this, command, {"power", "recovery", "disk"}, checking.check);
   checking.json_path = json_path;
   checking.quiet = quiet;
   if (!budget) return;

@@ -90,6 +90,16 @@ TEST_F(Check, FindingsUnderOtherModelsAreReportedOnly) {
   EXPECT_EQ(check(kUnsynced, kHonest, 1, {"--fail-on", "kill,xfs"})["verdict"], "fail");
 }
 
+TEST_F(Check, RequiresOnlyEnginesThatItRuns) {
+  EXPECT_EQ(check(kSynced, kHonest, 0, {"--require", "power"})["verdict"], "pass");
+  for (const auto& [engine, option] : {std::pair("disk", "--disk"), {"recovery", "--recover"}}) {
+    const auto report = check(kSynced, kHonest, 3, {"--require", engine});
+    EXPECT_EQ(report["inconclusive_reasons"][0],
+              std::string("engine ") + engine + " was skipped: " + option + " was not given");
+  }
+  expect_refused({"--workload", "true", "--checker", "true", "--require", "kill"}, "kill");
+}
+
 TEST_F(Check, QuietIsSilentUnlessSomethingIsWrong) {
   auto end = run({"--workload", kSynced, "--checker", kHonest, "--quiet"});
   EXPECT_EQ(end.status, 0);
