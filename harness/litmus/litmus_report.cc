@@ -91,9 +91,9 @@ double percent(std::uint64_t part, std::uint64_t whole) {
 }
 
 std::string to_text(const LitmusSubject& subject, const Summary& summary) {
-  std::string text = fmt::format("\n{}{}{}\n", subject.name,
-                                 subject.tools.empty() ? "" : "  " + subject.tools,
-                                 subject.mount.empty() ? "" : ", mounted with " + subject.mount);
+  std::string text =
+      fmt::format("\n{}{}{}\n", subject.name, subject.tools.empty() ? "" : "  " + subject.tools,
+                  subject.mount.empty() ? "" : ", mounted with " + subject.mount);
   if (!subject.skipped.empty()) return text + "  skipped: " + subject.skipped + "\n";
   text += fmt::format(
       "  {} recordings, {} disk states compared with the model {}: {} contradictions\n"
