@@ -5,14 +5,11 @@
 #include "harness/crash_state/micro_operation.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <deque>
-#include <map>
 #include <memory>
-#include <set>
 #include <unordered_map>
 #include <utility>
 
