@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -25,6 +26,7 @@ namespace {
 
 constexpr std::size_t kMostMinimizedOfAKind = 3;
 constexpr auto kMinimizingTime = std::chrono::seconds(3);  // for one finding
+constexpr auto kFixingTime = std::chrono::seconds(5);  // for all findings; then no more are sought
 
 std::chrono::nanoseconds seconds(double count) {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(count * 1e9));
@@ -196,6 +198,7 @@ class Verification {
     const auto& crash = *engine.crash;
     std::vector<CrashFinding> found;
     std::map<std::string, std::size_t> tried;  // by cause
+    const auto fixing_ends = Clock::now() + kFixingTime;
     for (const auto& rejection : crash.exploration.rejections) {
       if (interrupting_signal() != 0) return {};
       if (++tried[rejection.judgement.cause] > kMostMinimizedOfAKind) {
@@ -204,13 +207,20 @@ class Verification {
       }
       progress_.show("minimizing", report.findings.size(), 0, UINT64_MAX);
       const auto& recording = (*crash.recordings)[rejection.subject];
+      const CrashSubject subject{&recording.trace, {}};
+      std::deque<faultinject::Trace> with_fixes;  // outlives the judge
       auto judge = make_store_judge(store_, recording, directory + "/crash");
       if (!judge) return tl::unexpected(judge.error());
-      auto minimal = minimize_loss({&recording.trace, {}}, rejection, options_.basis, *judge);
+      auto minimal = minimize_loss(subject, rejection, options_.basis, *judge);
       if (!minimal) return tl::unexpected(minimal.error());
-      add_crash_finding(found, {make_crash_finding(recording.trace, *minimal, options_.basis,
-                                                   std::string(engine.name)),
-                                std::move(*minimal)});
+      auto finding =
+          make_crash_finding(recording.trace, *minimal, options_.basis, std::string(engine.name));
+      if (Clock::now() < fixing_ends) {
+        const auto fix = find_fix(subject, *minimal, options_.basis, *judge, with_fixes);
+        if (!fix) return tl::unexpected(fix.error());
+        if (*fix) finding.fix = make_finding_fix(recording.trace, **fix);
+      }
+      add_crash_finding(found, {std::move(finding), std::move(*minimal)});
     }
     for (auto& [finding, rejection] : found) {
       const auto& recording = (*crash.recordings)[rejection.subject];

@@ -76,6 +76,26 @@ TEST_P(BadStore, IsFoundAndReplays) {
   EXPECT_TRUE(end_.output.ends_with(line)) << end_.output;
 }
 
+// What a store lacks is named, and it was tried that nothing is lost with it.
+TEST(VerifyFix, NamesTheMissingBarrier) {
+  for (const std::string store : {"payload-not-synced", "directory-not-synced"}) {
+    testing::TemporaryDirectory place{testing::fast_parent()};
+    const auto end =
+        crashgate(place, {"verify", "--store", store, "--budget", kFewRuns, "--jobs", "1",
+                          "--model", "posix", "--json", place / "report.json", "--quiet"});
+    ASSERT_EQ(end.status, 1) << end.output << end.errors;
+    const auto report = nlohmann::json::parse(content_of(place / "report.json"), nullptr, false);
+    bool is_fixed = false;
+    for (const auto& finding : report["findings"]) {
+      const auto& fix = finding["fix"];
+      if (finding["engine"] != "power" || fix.is_null()) continue;
+      is_fixed = is_fixed || (fix["verified"] == true && fix["barriers"][0]["call"] == "fsync");
+    }
+    EXPECT_TRUE(is_fixed) << end.output;
+    EXPECT_NE(end.output.find("  fix: fsync \""), std::string::npos) << end.output;
+  }
+}
+
 class GoodStore : public RegisteredStore {};
 
 TEST_P(GoodStore, Passes) {
