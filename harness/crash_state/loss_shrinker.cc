@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "harness/engine/job_processes.h"
+#include "harness/engine/exploration.h"
 
 namespace crashgate::harness {
 
