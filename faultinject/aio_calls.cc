@@ -7,8 +7,8 @@
 //
 // An event begins with the submission and ends when the program has taken the completion out of the
 // ring, by io_getevents, io_pgetevents or itself: the head of the ring has passed it. That is
-// looked up before any later event begins, before the ring goes (io_destroy, the end of the
-// program), and nowhere else, since only what begins later can rely on it. What is never taken out
+// looked up before any later event begins, and before the ring goes (io_destroy, the end of a
+// thread; exec is missed), since only what begins later can rely on it. What is never taken out
 // never ends.
 //
 // Until then the event is under way to the models (harness/crash_state/models.md), whenever the
@@ -16,12 +16,13 @@
 // was not taken out before the barrier was submitted, be it an fsync in the same io_submit: the
 // kernel promises no order among requests. (It runs vfs_fsync in a work queue, which waits for no
 // direct write; that buffered writes are done within io_submit is nowhere promised.) Nor does a
-// sync that is still under way put anything in order. And where writes of the same bytes may race -
-// one of them direct and not taken out yet, or both of one io_submit - the order that we saw is one
-// of several, and none is recorded: they are said not to be modelled.
+// sync that is still under way put anything in order. And a write of bytes that an earlier write,
+// not taken out yet, wrote too may race with it: the order that we saw is one of two, and neither
+// is recorded, but that this is not modelled.
 //
 // A program that acts on a completion which it only looked at, and takes it out later, is judged
-// more strictly than it deserves; never less.
+// more strictly than it deserves; never less. That a program did not wait for a request shows in
+// the models only, not on a recorded disk (harness/disk): it is done when io_submit returns.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -37,30 +38,33 @@
 namespace crashgate::faultinject {
 namespace {
 
-constexpr std::uint64_t kMostRequests = 65536;  // of one io_submit
 constexpr std::chrono::seconds kLongestWait{30};
 constexpr std::chrono::microseconds kBetweenLooks{50};
+
+bool asks_to_write(const iocb& block) {
+  return block.aio_lio_opcode == IOCB_CMD_PWRITE || block.aio_lio_opcode == IOCB_CMD_PWRITEV;
+}
 
 /// The event of a request, as far as its block tells; nothing: it neither writes nor syncs.
 std::optional<TraceEvent> event_of(const iocb& block, const OpenFile& file) {
   TraceEvent event;
-  switch (block.aio_lio_opcode) {
-    case IOCB_CMD_PWRITE:
-    case IOCB_CMD_PWRITEV:
-      if (!S_ISREG(file.status.st_mode)) return std::nullopt;
-      event.row = Row::k_io_submit;
-      event.sync = sync_of(file.flags, static_cast<std::uint64_t>(block.aio_rw_flags));
-      event.offset = static_cast<std::uint64_t>(block.aio_offset);
-      return event;
-    case IOCB_CMD_FSYNC:
-    case IOCB_CMD_FDSYNC:
-      if (!S_ISREG(file.status.st_mode) && !S_ISDIR(file.status.st_mode)) return std::nullopt;
-      event.row = block.aio_lio_opcode == IOCB_CMD_FSYNC ? Row::k_fsync : Row::k_fdatasync;
-      event.text = row_info(Row::k_io_submit).name;
-      return event;
-    default:
-      return std::nullopt;
+  const bool is_file = S_ISREG(file.status.st_mode);
+  if (asks_to_write(block) && is_file) {
+    event.row = Row::k_io_submit;
+    event.sync = sync_of(file.flags, static_cast<std::uint64_t>(block.aio_rw_flags));
+    event.offset = static_cast<std::uint64_t>(block.aio_offset);
+    return event;
   }
+  event.text = row_info(Row::k_io_submit).name;
+  if (block.aio_lio_opcode == IOCB_CMD_FSYNC) {
+    event.row = Row::k_fsync;
+  } else if (block.aio_lio_opcode == IOCB_CMD_FDSYNC) {
+    event.row = Row::k_fdatasync;
+  } else {
+    return std::nullopt;
+  }
+  if (!is_file && !S_ISDIR(file.status.st_mode)) return std::nullopt;
+  return event;
 }
 
 /// Whether a write that failed may have written some of it: a direct one that came upon an error
@@ -117,8 +121,7 @@ void place_appends(AioSubmission& submission, FileId file) {
 CallRecorder::Course CallRecorder::begin_submit(Tracee& tracee, PendingCall& call) {
   AioSubmission& submission = call.submission;
   submission.context = call.arguments[0];
-  const auto count = std::min(call.arguments[1], kMostRequests);
-  for (std::uint64_t place = 0; place < count; ++place) {
+  for (std::uint64_t place = 0; place < call.arguments[1]; ++place) {
     AioRequest request{.place = place};
     iocb block = {};
     const std::uint64_t address = call.arguments[2] + place * sizeof request.block;
@@ -134,7 +137,7 @@ CallRecorder::Course CallRecorder::begin_submit(Tracee& tracee, PendingCall& cal
       if (!opened) continue;
       file = submission.files.emplace(request.descriptor, std::move(*opened)).first;
     }
-    if (output_.is(file->second.status)) {
+    if (asks_to_write(block) && output_.is(file->second.status)) {
       return unmodelled(call, "an asynchronous write (AIO) to standard output");
     }
     auto event = event_of(block, file->second);
@@ -175,7 +178,6 @@ void CallRecorder::finish_submit(const Tracee& tracee, PendingCall& call, std::i
     AioContext made{.process = tracee.process(), .address = submission.context};
     context = contexts_.insert(context, std::move(made));
   }
-  submission.first_event = trace_.events.size();
   for (AioRequest& request : submission.requests) {
     finish_request(*context, call, request);
     call.event.begin = ++clock_;
@@ -191,7 +193,6 @@ void CallRecorder::finish_request(AioContext& context, const PendingCall& call,
   event.thread = call.event.thread;
   event.begin = call.event.begin;
   event.stack = call.event.stack;
-  const bool is_direct = (file.flags & O_DIRECT) != 0;
   std::string trouble;
   if (!request.slot) {
     trouble = "an asynchronous write or sync (AIO) that did not complete while it was waited for";
@@ -208,7 +209,7 @@ void CallRecorder::finish_request(AioContext& context, const PendingCall& call,
                               event.offset, count);
     if (!data) {
       trouble = "an asynchronous write (AIO) that could not be read back";
-    } else if (is_contested(event.file, event.offset, count, call.submission.first_event)) {
+    } else if (is_contested(event.file, event.offset, count)) {
       trouble = kContested;
     } else {
       event.data = *data;
@@ -222,16 +223,15 @@ void CallRecorder::finish_request(AioContext& context, const PendingCall& call,
     return;
   }
   emit(part, request.result, false);
-  context.unreaped.push_back({*request.slot, trace_.events.size() - 1, is_direct});
+  context.unreaped.push_back({*request.slot, trace_.events.size() - 1});
 }
 
-bool CallRecorder::is_contested(FileId file, std::uint64_t offset, std::uint64_t count,
-                                std::size_t since) const {
+bool CallRecorder::is_contested(FileId file, std::uint64_t offset, std::uint64_t count) const {
   for (const AioContext& context : contexts_) {
     for (const AioContext::Unreaped& each : context.unreaped) {
       const TraceEvent& event = trace_.events[each.event];
-      if ((each.is_direct || each.event >= since) && event.file == file &&
-          event.offset < offset + count && offset < event.offset + event.data.length) {
+      if (event.file == file && event.offset < offset + count &&
+          offset < event.offset + event.data.length) {
         return true;
       }
     }

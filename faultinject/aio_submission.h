@@ -37,15 +37,13 @@ struct AioSubmission {
   std::uint32_t tail = 0;         // of the ring, before
   std::map<int, OpenFile> files;  // by descriptor
   std::vector<AioRequest> requests;
-  std::size_t first_event = 0;  // of the trace, once they are done
 };
 
 /// Completions in the ring of one context.
 struct AioContext {
   struct Unreaped {
     std::uint32_t slot = 0;
-    std::size_t event = 0;   // of the trace
-    bool is_direct = false;  // O_DIRECT
+    std::size_t event = 0;  // of the trace
   };
 
   pid_t process = 0;

@@ -106,10 +106,8 @@ class CallRecorder {
   Course begin_submit(Tracee& tracee, PendingCall& call);
   void finish_submit(const Tracee& tracee, PendingCall& call, std::int64_t result);
   void finish_request(AioContext& context, const PendingCall& call, AioRequest& request);
-  /// Whether an asynchronous write of some of these bytes may be under way: a direct one, or any
-  /// from the event `since` on.
-  bool is_contested(FileId file, std::uint64_t offset, std::uint64_t count,
-                    std::size_t since = SIZE_MAX) const;
+  /// Whether an asynchronous write of some of these bytes may still be under way.
+  bool is_contested(FileId file, std::uint64_t offset, std::uint64_t count) const;
 
   // Names: name_calls.cc
   Course begin_open(Tracee& tracee, PendingCall& call);
