@@ -21,9 +21,11 @@ bool is_restart(std::int64_t result) {
 }  // namespace
 
 CallRecorder::Course CallRecorder::begin(Tracee& tracee, PendingCall& call) {
+  note_reaped(tracee);
   call.event.begin = ++clock_;
   const auto row = find_row_by_number(call.number);
   if (!row) {
+    if (call.number == kIoDestroy) return Course::kPass;
     if (call.number == kMprotect || call.number == kPkeyMprotect)
       return begin_protect(tracee, call);
     return begin_copy(tracee, call);  // tee, vmsplice
@@ -93,6 +95,10 @@ std::optional<std::int64_t> CallRecorder::finish(Tracee& tracee, PendingCall& ca
             tracee, call,
             event.row == Row::k_ioctl ? call.promised_length : static_cast<std::uint64_t>(result));
         break;
+      case Kind::kAsync:
+        finish_submit(tracee, call, result);
+        changed = false;
+        break;
       case Kind::kName:
         changed = finish_making(call);
         break;
@@ -117,8 +123,12 @@ void CallRecorder::emit(PendingCall& call, std::int64_t result, bool returned) {
   call.event.result = result;
   call.event.end = ++clock_;
   if (!returned) call.event.end = 0;
-  if (disk_stamp_ != nullptr) call.event.disk_stamp = disk_stamp_->load(std::memory_order_acquire);
+  stamp_disk(call.event);
   trace_.events.push_back(std::move(call.event));
+}
+
+void CallRecorder::stamp_disk(TraceEvent& event) const {
+  if (disk_stamp_ != nullptr) event.disk_stamp = disk_stamp_->load(std::memory_order_acquire);
 }
 
 void CallRecorder::add_unmodelled(std::uint32_t process, std::uint32_t thread, std::string text) {

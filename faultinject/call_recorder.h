@@ -13,7 +13,9 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
+#include "faultinject/aio_submission.h"
 #include "faultinject/file_numbering.h"
 #include "faultinject/program_output.h"
 #include "faultinject/trace.h"
@@ -37,6 +39,7 @@ struct PendingCall {
   std::uint64_t promised_length = 0;  // of a clone, which returns 0
   bool sets_mode = false;             // an access control list, recorded as the chmod that it is
   bool promises_result = false;       // an acknowledgement by crashgate_ack()
+  AioSubmission submission;           // of io_submit
   /// Of what a call makes or opens for writing: whether it is in the tree, and counts.
   enum class Place { kInside, kIgnored, kOutside } place = Place::kInside;
 };
@@ -68,6 +71,9 @@ class CallRecorder {
   /// the thread must be told instead of `result`.
   std::optional<std::int64_t> finish(Tracee& tracee, PendingCall& call, std::int64_t result,
                                      bool returned);
+  /// Ends the asynchronous requests that their programs have taken out of their rings by now: to be
+  /// called before a thread ends; begin() does it too.
+  void note_reaped(const Tracee& tracee);
   /// An event that is no call of the program's.
   void add_unmodelled(std::uint32_t process, std::uint32_t thread, std::string text);
   /// What came on standard output by calls that did not return.
@@ -87,7 +93,6 @@ class CallRecorder {
   Course begin_write(Tracee& tracee, PendingCall& call);
   Course begin_copy(Tracee& tracee, PendingCall& call);
   Course begin_clone(Tracee& tracee, PendingCall& call);
-  Course begin_submit(Tracee& tracee, PendingCall& call);
   Course begin_resize(Tracee& tracee, PendingCall& call);
   Course begin_barrier(Tracee& tracee, PendingCall& call);
   Course begin_map(Tracee& tracee, PendingCall& call);
@@ -96,6 +101,13 @@ class CallRecorder {
   std::optional<std::int64_t> finish_acknowledgement(Tracee& tracee, PendingCall& call,
                                                      std::int64_t result, bool returned);
   void finish_memory_sync(Tracee& tracee, PendingCall& call, std::int64_t result, bool returned);
+
+  // Linux AIO: aio_calls.cc
+  Course begin_submit(Tracee& tracee, PendingCall& call);
+  void finish_submit(const Tracee& tracee, PendingCall& call, std::int64_t result);
+  void finish_request(AioContext& context, const PendingCall& call, AioRequest& request);
+  /// Whether an asynchronous write of some of these bytes may still be under way.
+  bool is_contested(FileId file, std::uint64_t offset, std::uint64_t count) const;
 
   // Names: name_calls.cc
   Course begin_open(Tracee& tracee, PendingCall& call);
@@ -119,6 +131,7 @@ class CallRecorder {
   std::optional<DataRef> capture(FileId id, int fd, int flags, std::uint64_t offset,
                                  std::uint64_t count);
   void emit(PendingCall& call, std::int64_t result, bool returned);
+  void stamp_disk(TraceEvent& event) const;
 
   Trace& trace_;
   Tree tree_;
@@ -127,6 +140,7 @@ class CallRecorder {
   std::uint64_t clock_ = 0;
   /// Descriptors of ours to read what others write. Few: see capture().
   std::unordered_map<FileId, UniqueFd> readers_;
+  std::vector<AioContext> contexts_;    // with completions that are still in their rings
   std::set<FileId> mapped_writable_;    // said once a file
   std::set<FileId> mapped_changeable_;  // shared mappings that mprotect may make writable
   std::set<std::string> written_outside_;

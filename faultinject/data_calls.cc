@@ -1,6 +1,5 @@
 // The calls that move bytes, cut, force and map: the CallRecorder's half that follows descriptors.
 #include <fcntl.h>
-#include <linux/aio_abi.h>
 #include <linux/fs.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -15,21 +14,13 @@
 #include "faultinject/crashgate_ack.h"
 #include "faultinject/data_reservation.h"
 #include "faultinject/syscall_filter.h"
+#include "faultinject/write_flags.h"
 
 namespace crashgate::faultinject {
 namespace {
 
-// linux/fs.h of Linux 6.9; older headers lack it.
-constexpr std::uint64_t kNoAppend = 0x20;  // RWF_NOAPPEND
-
 int descriptor_argument(const PendingCall& call, Role role = Role::kDescriptor) {
   return static_cast<int>(call.arguments[find_role(row_info(call.event.row), role)]);
-}
-
-WriteSync sync_of(int open_flags, std::uint64_t call_flags = 0) {
-  if ((open_flags & O_SYNC) == O_SYNC || (call_flags & RWF_SYNC)) return WriteSync::kFile;
-  if ((open_flags & O_DSYNC) || (call_flags & RWF_DSYNC)) return WriteSync::kData;
-  return WriteSync::kNone;
 }
 
 /// Whether reading from it may wait for somebody else.
@@ -137,8 +128,7 @@ CallRecorder::Course CallRecorder::begin_write(Tracee& tracee, PendingCall& call
   const std::size_t flags_at = find_role(row, Role::kFlags);
   const std::uint64_t flags = flags_at < kMaxArguments ? call.arguments[flags_at] : 0;
   event.sync = sync_of(call.file->flags, flags);
-  call.appends =
-      ((call.file->flags & O_APPEND) != 0 && (flags & kNoAppend) == 0) || (flags & RWF_APPEND) != 0;
+  call.appends = is_append(call.file->flags, flags);
   const std::size_t offset_at = find_role(row, Role::kOffset);
   // An offset of -1 means the position, to pwritev2 only; elsewhere it fails.
   if (offset_at < kMaxArguments && static_cast<std::int64_t>(call.arguments[offset_at]) != -1) {
@@ -206,29 +196,6 @@ CallRecorder::Course CallRecorder::begin_clone(Tracee& tracee, PendingCall& call
   if (range.src_length == 0)
     call.promised_length = size - std::min<std::uint64_t>(size, range.src_offset);
   return Course::kAlone;
-}
-
-/// What Linux AIO does happens at any time between the submission and the completion, which may be
-/// seen in memory only.
-CallRecorder::Course CallRecorder::begin_submit(Tracee& tracee, PendingCall& call) {
-  const auto count = std::min<std::uint64_t>(call.arguments[1], 65536);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    std::uint64_t address = 0;
-    iocb block = {};
-    if (!tracee.read_memory(call.arguments[2] + i * sizeof address, &address, sizeof address) ||
-        !tracee.read_memory(address, &block, sizeof block)) {
-      break;
-    }
-    if (block.aio_lio_opcode == IOCB_CMD_PREAD || block.aio_lio_opcode == IOCB_CMD_PREADV ||
-        block.aio_lio_opcode == IOCB_CMD_NOOP || block.aio_lio_opcode == IOCB_CMD_POLL) {
-      continue;
-    }
-    const auto file = tracee.open_file(static_cast<int>(block.aio_fildes));
-    if (!file) continue;
-    call.event.file = tree_.numbering.find(file->status);
-    if (call.event.file != kNoFile) return unmodelled(call, "an asynchronous write or sync (AIO)");
-  }
-  return Course::kPass;
 }
 
 CallRecorder::Course CallRecorder::begin_resize(Tracee& tracee, PendingCall& call) {
@@ -314,8 +281,11 @@ bool CallRecorder::finish_write(Tracee& tracee, PendingCall& call, std::uint64_t
     const auto position = tracee.position(descriptor_argument(call), *call.file);
     event.offset = position.value_or(count) - count;
   }
-  if (auto data = capture(event.file, fd, call.file->duplicate ? call.file->flags : O_PATH,
-                          event.offset, count)) {
+  if (is_contested(event.file, event.offset, count)) {
+    event.kind = EventKind::kUnmodelled;
+    event.text = kContested;
+  } else if (auto data = capture(event.file, fd, call.file->duplicate ? call.file->flags : O_PATH,
+                                 event.offset, count)) {
     event.data = *data;
   } else {
     event.kind = EventKind::kUnmodelled;

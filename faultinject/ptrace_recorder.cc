@@ -314,6 +314,7 @@ class Tracer {
   /// thread was killed, has its result in the register that held -ENOSYS before.
   void on_exit(Thread& stopped) {
     const pid_t pid = stopped.tracee.thread();
+    calls_.note_reaped(stopped.tracee);
     user_regs_struct registers = {};
     if (stopped.call && !stopped.waits_for_turn &&
         ptrace(PTRACE_GETREGS, pid, nullptr, &registers) == 0 &&

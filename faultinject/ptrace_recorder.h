@@ -6,8 +6,9 @@
 // Calls that may wait for somebody else (locks, pipes, sockets) neither wait nor make others wait.
 // Reads and the like are not seen at all and run at full speed (syscall_filter.h).
 //
-// What it cannot see, it says: a shared writable mapping, Linux AIO and 32-bit programs become
-// kUnmodelled events. io_uring is refused (ENOSYS), so that programs fall back to what can be seen.
+// What it cannot see, it says: a shared writable mapping and 32-bit programs become kUnmodelled
+// events. Of Linux AIO it records what each request did (aio_calls.cc). io_uring is refused
+// (ENOSYS), so that programs fall back to what can be seen.
 //
 // Linux 5.6 on x86-64. Without CAP_SYS_ADMIN set-user-ID programs run as the caller.
 #pragma once

@@ -143,6 +143,7 @@ std::vector<sock_filter> syscall_filter() {
     for (long each : conditional) has_condition |= each == number;
     if (is_traced(row) && !has_condition) trace_number(number);
   }
+  trace_number(kIoDestroy);
   trace_number(kTee);
   trace_number(kVmsplice);
   program.push_back(give(kAllow));

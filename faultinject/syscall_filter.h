@@ -20,6 +20,7 @@ enum class FilterMark : std::uint16_t {
 /// them.
 inline constexpr long kMprotect = 10;
 inline constexpr long kPkeyMprotect = 329;
+inline constexpr long kIoDestroy = 207;
 inline constexpr long kTee = 276;
 inline constexpr long kVmsplice = 278;
 

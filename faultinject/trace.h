@@ -53,6 +53,9 @@ enum class WriteSync : std::uint8_t { kNone, kData, kFile };
 ///  - Open (creations and O_TRUNC only): created, truncated, file, name (none for O_TMPFILE), mode,
 ///    uid, gid.
 ///  - Write: file, offset, data, sync.
+///  - Async: io_submit, of Linux AIO: one event for each request that writes, as for Write. Its
+///    requests to sync are events of fsync and fdatasync, with text "io_submit". Each ends when the
+///    program has taken its completion, or never.
 ///  - Copy (FICLONE too): file, offset, data (what arrived), sync, source.
 ///  - Resize: truncate, ftruncate: file, length; fallocate: file, flags (its mode), offset, length.
 ///  - Barrier: fsync, fdatasync: file; syncfs, sync: nothing; msync (MS_SYNC only): file, offset,

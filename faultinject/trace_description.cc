@@ -150,7 +150,8 @@ std::string storage_text(const TraceEvent& event, const Names& names) {
       return file + " mode " + std::to_string(event.flags) + bytes_at(event.length, event.offset);
     case Kind::kBarrier:
       if (event.file == kNoFile) return "";
-      return event.row == Row::k_msync ? file + bytes_at(event.data.length, event.offset) : file;
+      if (event.row == Row::k_msync) return file + bytes_at(event.data.length, event.offset);
+      return event.text.empty() ? file : file + " by " + event.text;
     case Kind::kHint:
       return file + bytes_at(event.length, event.offset);
     case Kind::kName: {

@@ -38,7 +38,10 @@ AddedBarrier barrier_for(const Trace& trace, std::size_t lost, FileId file, bool
     const auto& event = trace.events[i];
     if (event.kind == EventKind::kAcknowledgement) break;
     if (!is_entry && is_naming(event) && event.file == file) break;
-    if (event.end != 0 && (is_entry ? names_in(event, file) : event.file == file)) after = i;
+    if (event.end > trace.events[after].end &&
+        (is_entry ? names_in(event, file) : event.file == file)) {
+      after = i;
+    }
   }
   return {after, file};
 }

@@ -13,6 +13,7 @@
 #include "harness/crash_state/crash_moment.h"
 #include "harness/crash_state/crash_tree.h"
 #include "harness/crash_state/durability.h"
+#include "harness/crash_state/event_order.h"
 #include "harness/crash_state/exploration_order.h"
 #include "harness/crash_state/micro_operation.h"
 #include "harness/crash_state/micro_operation_needs.h"

@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "harness/crash_state/event_order.h"
 #include "harness/crash_state/write_cuts.h"
 
 namespace crashgate::harness {
@@ -48,13 +49,6 @@ Scope scope_of(const TraceEvent& event) {
 bool is_attribute(LocationKind kind) {
   return kind == LocationKind::kMode || kind == LocationKind::kOwner ||
          kind == LocationKind::kExtendedAttribute;
-}
-
-std::vector<std::uint32_t> events_by_begin(const Trace& trace) {
-  std::vector<std::uint32_t> events(trace.events.size());
-  for (std::uint32_t at = 0; at < events.size(); ++at) events[at] = at;
-  std::ranges::stable_sort(events, {}, [&](std::uint32_t at) { return trace.events[at].begin; });
-  return events;
 }
 
 class Forcing {
@@ -114,8 +108,10 @@ class Forcing {
 
   bool is_forced(std::uint32_t index) const { return result_.forced[index] != kNever; }
 
-  /// Earlier than the barrier, or its own.
+  /// Earlier than the barrier, or its own. One that failed may have spoiled what was under way,
+  /// too.
   bool is_earlier(std::uint32_t index, std::uint32_t barrier) const {
+    if (trace_.events[barrier].result < 0) return true;
     const std::uint32_t event = all_.operations[index].event;
     const std::uint64_t end = trace_.events[event].end;
     return event == barrier || (end != 0 && end < trace_.events[barrier].begin);
@@ -123,7 +119,9 @@ class Forcing {
 
   void begin(std::uint32_t event) {
     if (is_barrier(trace_.events[event])) {
-      if (scope_of(trace_.events[event]) != Scope::kAll) freed_before_ = trace_.events[event].begin;
+      const std::uint64_t end = trace_.events[event].end;
+      if (scope_of(trace_.events[event]) != Scope::kAll)
+        freed_before_ = std::max(freed_before_, end == 0 ? UINT64_MAX : end);
       if (model_.fsync_commits_metadata) committed_[event] = end_of_changes(event);
     }
     for (std::uint32_t at = all_.first_of_event[event]; at < all_.first_of_event[event + 1]; ++at) {
@@ -310,15 +308,6 @@ class Forcing {
 };
 
 }  // namespace
-
-std::vector<std::uint32_t> events_by_end(const Trace& trace) {
-  std::vector<std::uint32_t> events;
-  for (std::uint32_t at = 0; at < trace.events.size(); ++at) {
-    if (trace.events[at].end != 0) events.push_back(at);
-  }
-  std::ranges::stable_sort(events, {}, [&](std::uint32_t at) { return trace.events[at].end; });
-  return events;
-}
 
 Durability durability_of(const Trace& trace, const MicroOperations& micro_operations,
                          const MicroOperationNeeds& needs, const PersistenceModel& model) {

@@ -23,8 +23,9 @@ struct Durability {
   std::vector<std::uint32_t> forced;  // ... or kNever
   std::vector<std::uint32_t> event_of_moment;  // the event that returns next; last: all of them
   std::vector<std::uint64_t> acknowledged;     // by moment: bytes told by then
-  /// By moment: the begin stamp of the last barrier of one file that had begun by then, 0 for none.
-  /// fsync_frees_order: what began before it need not persist in order.
+  /// By moment: the last end stamp of the barriers of one file that had begun by then, UINT64_MAX
+  /// where one never ends, 0 for none. fsync_frees_order: what began before it need not persist in
+  /// order.
   std::vector<std::uint64_t> freed_before;
 
   std::uint32_t moments() const { return static_cast<std::uint32_t>(event_of_moment.size()); }
@@ -32,8 +33,5 @@ struct Durability {
 
 Durability durability_of(const faultinject::Trace& trace, const MicroOperations& micro_operations,
                          const MicroOperationNeeds& needs, const PersistenceModel& model);
-
-/// Events that returned, in the order in which they did.
-std::vector<std::uint32_t> events_by_end(const faultinject::Trace& trace);
 
 }  // namespace crashgate::harness

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "harness/crash_state/event_order.h"
 #include "harness/crash_state/write_cuts.h"
 
 namespace crashgate::harness {
@@ -36,6 +37,7 @@ class NeedsBuilder {
     result_.group.resize(all_.operations.size());
     std::iota(result_.group.begin(), result_.group.end(), 0);
     result_.begin.reserve(all_.operations.size() + 1);
+    if (model_.size_needs_data) find_races();
     for (std::uint32_t event = 0; event < all_.events(); ++event) {
       if (writes_back_range(trace_.events[event])) last_range_[trace_.events[event].file] = event;
     }
@@ -52,6 +54,33 @@ class NeedsBuilder {
   }
 
  private:
+  /// Which writes had another one of their file under way beside them.
+  void find_races() {
+    struct Writes {
+      std::uint32_t last = 0;  // event
+      std::uint64_t last_end = 0;
+      std::uint64_t latest_end = 0;
+    };
+    races_.resize(all_.events());
+    std::vector<Writes> writes(all_.first_piece.size());
+    for (const std::uint32_t event : events_by_begin(trace_)) {
+      const TraceEvent& write = trace_.events[event];
+      if (!writes_data(write)) continue;
+      Writes& before = writes[write.file];
+      if (before.latest_end > write.begin) races_[event] = true;
+      if (before.last_end > write.begin) races_[before.last] = true;
+      before.last = event;
+      before.last_end = write.end == 0 ? UINT64_MAX : write.end;
+      before.latest_end = std::max(before.latest_end, before.last_end);
+    }
+  }
+  /// Whether the data of an event are there before the sizes that a write sets.
+  bool comes_first(std::uint32_t event, std::uint32_t write) const {
+    if (event == write) return !races_[write];
+    const std::uint64_t end = trace_.events[event].end;
+    return end != 0 && end < trace_.events[write].begin;
+  }
+
   void join(std::uint32_t index, std::uint32_t other) {
     const auto [low, high] = std::minmax(result_.group[index], result_.group[other]);
     if (low == high) return;
@@ -171,7 +200,9 @@ class NeedsBuilder {
     if (operation.kind == LocationKind::kSize) {
       if (model_.size_needs_data && !operation.in_order && !is_ignored(index)) {
         std::erase_if(uncovered_data_[file], [&](std::uint32_t data) {
-          if (all_.locations[all_.operations[data].location].begin >= operation.value.number) {
+          const MicroOperation& other = all_.operations[data];
+          if (all_.locations[other.location].begin >= operation.value.number ||
+              !comes_first(other.event, operation.event)) {
             return false;
           }
           need(data);
@@ -204,6 +235,7 @@ class NeedsBuilder {
   std::vector<std::uint32_t> last_size_;   // by FileId, as are the next
   std::vector<std::uint32_t> last_range_;  // the last event that writes back a range
   std::vector<std::vector<std::uint32_t>> uncovered_data_;
+  std::vector<bool> races_;  // by event
 };
 
 }  // namespace

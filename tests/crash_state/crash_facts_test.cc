@@ -968,6 +968,79 @@ TEST(Kill, LeavesACallThatWasUnderWayInPart) {
             (Set{"8192*o", "4096*n 4096*o", "8192*n"}));
 }
 
+// Two asynchronous direct writes that extend a file: the second may be done first.
+TEST(AtOnce, NoSizeWaitsForDataOfAnotherWrite) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.start();
+  builder.append(file, repeated(512, 'a'));
+  builder.append(file, repeated(512, 'b'));
+  builder.concurrent(2);
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs",
+        {"empty", "512*\\0", "512*a", "1024*\\0", "512*a 512*\\0", "512*\\0 512*b", "512*a 512*b"}},
+       {"kill", {"512*a 512*b"}}});
+}
+
+// One after the other they are done in order, where sizes wait for data.
+TEST(AtOnce, IsNotOneAfterTheOther) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.start();
+  builder.append(file, repeated(512, 'a'));
+  builder.append(file, repeated(512, 'b'));
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4",
+        {"empty", "512*\\0", "512*a", "1024*\\0", "512*a 512*\\0", "512*\\0 512*b", "512*a 512*b"}},
+       {"xfs btrfs", {"empty", "512*a", "512*a 512*b"}},
+       {"kill", {"512*a 512*b"}}});
+}
+
+// A completion that the program never took.
+TEST(AtOnce, AnFsyncCoversNoWriteThatHasNotEnded) {
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.start();
+  builder.append(file, repeated(512, 'a'));
+  builder.never_returns();
+  builder.append(file, repeated(512, 'b'));
+  builder.fsync(file);
+  expect_seen(
+      builder, {"f"},
+      {{"posix ext4 xfs btrfs", {"512*\\0 512*b", "512*a 512*b"}}, {"kill", {"512*a 512*b"}}});
+}
+
+TEST(AtOnce, AFailedFsyncSpoilsTheWriteBesideIt) {
+  TraceBuilder builder;
+  const FileId file = file_of(builder, "f", 'o');
+  builder.start();
+  builder.write(file, 0, repeated(10, 'n'));
+  builder.fsync(file, -EIO);
+  builder.concurrent(2);
+  builder.fsync(file);
+  expect_seen(builder, {"f"}, {{"posix ext4 xfs btrfs", {"10*o", "10*n"}}, {"kill", {"10*n"}}});
+}
+
+// The sync may have begun its work after the renames.
+TEST(AtOnce, AnFsyncUnderWayFreesNamesOfTheirOrder) {
+  TraceBuilder builder;
+  builder.create("a");
+  builder.create("c");
+  const FileId file = file_of(builder, "f", 'o');
+  builder.start();
+  builder.fsync(file);
+  builder.rename("a", "b");
+  builder.rename("c", "d");
+  builder.concurrent(3);
+  expect_seen(
+      builder, {"b", "d"},
+      {{"posix btrfs", {"absent, absent", "empty, absent", "absent, empty", "empty, empty"}},
+       {"ext4 xfs", {"absent, absent", "empty, absent", "empty, empty"}},
+       {"kill", {"empty, empty"}}});
+}
+
 // The states before an acknowledgement are not those after it.
 TEST(Acknowledgements, AreToldOnceTheirEventHasEnded) {
   TraceBuilder builder;

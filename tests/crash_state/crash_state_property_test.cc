@@ -36,6 +36,8 @@ struct Step {
 struct TraceSeed {
   std::vector<Step> steps;
   bool never_returns = false;  // the last call
+  unsigned lasting = 0;        // a call that is still under way
+  unsigned lasts = 0;          // ... when so many others after it have returned
   Basis basis;
 };
 
@@ -85,7 +87,19 @@ class TraceMaker {
       if (how % 3 == 1) std::swap(pair[0].begin, pair[1].begin);
       if (how % 3 == 2) std::swap(pair[0].end, pair[1].end);
     }
+    stretch(trace, seed.lasting, seed.lasts);
     return trace;
+  }
+
+  // As an asynchronous write, or a sync.
+  static void stretch(Trace& trace, std::size_t lasting, std::size_t lasts) {
+    if (lasts == 0 || lasting + lasts >= trace.events.size()) return;
+    for (auto& event : trace.events) {
+      event.begin *= 2;
+      event.end *= 2;
+    }
+    const auto after = trace.events[lasting + lasts].end;
+    if (trace.events[lasting].end != 0) trace.events[lasting].end = after == 0 ? 0 : after + 1;
   }
 
  private:
@@ -380,6 +394,8 @@ rc::Gen<TraceSeed> some_seed(Calls calls) {
       rc::gen::set(&TraceSeed::steps,
                    rc::gen::resize(12, rc::gen::container<std::vector<Step>>(step))),
       rc::gen::set(&TraceSeed::never_returns, seldom(8)),
+      rc::gen::set(&TraceSeed::lasting, up_to(8)),
+      rc::gen::set(&TraceSeed::lasts, calls == Calls::kOverlapping ? up_to(5) : rc::gen::just(0U)),
       rc::gen::set(&TraceSeed::basis, rc::gen::element(Basis{4, 1}, Basis{4, 1}, Basis{4, 0},
                                                        Basis{4, 2}, Basis{3, 1})));
 }

@@ -625,7 +625,7 @@ class Rules {
     // file, up to that event, that write's included) that start below that size"
     if (model_.size_needs_data && a.location == Location::kSize && is_write(event) &&
         b.location == Location::kData && b.file == a.file && b.event <= a.event &&
-        b.begin < a.size && !is_written_back_apart(b)) {
+        b.begin < a.size && !is_written_back_apart(b) && !is_under_way_beside(b.event, event)) {
       return true;
     }
 
@@ -641,13 +641,24 @@ class Rules {
            event.replaced != kNoFile && b.file == event.file && b.location == Location::kSize;
   }
 
+  // "Data of an event that had not ended when the write began it does not need, nor its own where
+  // another write, copy or msync of the file was under way at the same time"
+  bool is_under_way_beside(std::size_t data_event, const TraceEvent& write) const {
+    const auto& event = trace_.events[data_event];
+    if (&event != &write) return !has_ended(event, write.begin);
+    return std::ranges::any_of(trace_.events, [&](const auto& other) {
+      return &other != &write && other.file == write.file && (is_write(other) || is_msync(other)) &&
+             !has_ended(other, write.begin) && !has_ended(write, other.begin);
+    });
+  }
+
   // fsync_frees_order: "metadata-in-order does not hold between i and an earlier j when an fsync,
-  // fdatasync, O_SYNC or O_DSYNC write (of anything), failed or not, msync included, began after
-  // i's event began and before the crash"
+  // fdatasync, O_SYNC or O_DSYNC write (of anything), failed or not, msync included, began before
+  // the crash and had not ended when i's event began"
   bool order_is_freed(const TraceEvent& event, Moment moment) const {
     return model_.fsync_frees_order && std::ranges::any_of(trace_.events, [&](const auto& other) {
-             return (is_full_sync(other) || is_data_sync(other)) && other.begin > event.begin &&
-                    has_begun(other, moment);
+             return (is_full_sync(other) || is_data_sync(other)) &&
+                    !has_ended(other, event.begin) && has_begun(other, moment);
            });
   }
 
@@ -717,7 +728,8 @@ class Rules {
     const auto& barrier = trace_.events[index];
     return those([&](std::size_t i) {
       const auto& operation = operations_[i];
-      if (!is_earlier(event_of(i), barrier)) return false;
+      const bool was_under_way = has_begun(event_of(i), barrier.end);
+      if (!is_earlier(event_of(i), barrier) && !(barrier.result < 0 && was_under_way)) return false;
       if (is_sync_of_everything(barrier)) {
         // syncfs_leaves_overwrites: "syncfs and sync force no data that fills no block"
         return !model_.syncfs_leaves_overwrites || operation.location != Location::kData ||

@@ -283,7 +283,6 @@ TEST_F(PtraceRecorder, SaysWhatItCannotModel) {
   EXPECT_EQ(reason("made_writable"), "");
   options_.environment.push_back("MAKE_WRITABLE=1");
   EXPECT_EQ(reason("made_writable"), "a shared mapping of a file, made writable");
-  EXPECT_EQ(reason("aio"), "an asynchronous write or sync (AIO)");
   const std::string foreign = reason("foreign");
   std::ifstream said(options_.directory + "/f");
   if (said.peek() == 'a') {

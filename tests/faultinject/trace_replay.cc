@@ -102,6 +102,7 @@ void apply(const Trace& trace, const TraceEvent& event, Tree& tree) {
       if (event.truncated) tree[event.file].content.clear();
       break;
     case Kind::kWrite:
+    case Kind::kAsync:
     case Kind::kCopy:
       write_at(tree[event.file], event.offset, trace.data(event.data));
       break;

@@ -1,0 +1,1 @@
+../asynchronous-replace/save.c
