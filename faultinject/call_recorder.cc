@@ -82,7 +82,10 @@ std::optional<std::int64_t> CallRecorder::finish(Tracee& tracee, PendingCall& ca
   // A barrier that failed matters; one that was not even tried does not.
   const bool failed_barrier = event.kind == EventKind::kStorage && kind == Kind::kBarrier &&
                               result != -EBADF && result != -EINVAL;
-  if (result < 0 && !failed_barrier) return std::nullopt;
+  if ((result < 0 && !failed_barrier) || call.changes_nothing) return std::nullopt;
+  if (call.came_in) event.file = tree_.numbering.number(*call.came_in);
+  const bool maps = event.kind == EventKind::kUnmodelled && event.row == Row::k_mmap;
+  if (maps && !mapped_writable_.insert(event.file).second) return std::nullopt;
   bool changed = true;
   if (event.kind == EventKind::kStorage) {
     switch (kind) {

@@ -36,19 +36,23 @@ struct PendingCall {
   ResolvedPath path2;
   std::optional<std::uint64_t> offset;  // where a write goes, unless to the position of the file
   bool appends = false;
-  std::uint64_t promised_length = 0;  // of a clone, which returns 0
-  bool sets_mode = false;             // an access control list, recorded as the chmod that it is
-  bool promises_result = false;       // an acknowledgement by crashgate_ack()
-  AioSubmission submission;           // of io_submit
+  std::uint64_t promised_length = 0;   // of a clone, which returns 0
+  bool sets_mode = false;              // an access control list, recorded as the chmod that it is
+  bool promises_result = false;        // an acknowledgement by crashgate_ack()
+  bool changes_nothing = false;        // even where it succeeds
+  std::optional<struct stat> came_in;  // of a file that is numbered once the call has succeeded
+  AioSubmission submission;            // of io_submit
   /// Of what a call makes or opens for writing: whether it is in the tree, and counts.
   enum class Place { kInside, kIgnored, kOutside } place = Place::kInside;
 };
 
 class CallRecorder {
  public:
-  /// How a call has to go on.
+  /// How a call has to go on. What begin() foresees holds only as long as no other call changes the
+  /// tree: so a call that will fail, or that will change nothing, is alone, too, where that depends
+  /// on what other calls may change.
   enum class Course {
-    kPass,    // nothing to record
+    kPass,    // nothing to record, whatever others do
     kAlone,   // finish() is to be called; no other such call may be under way meanwhile
     kBeside,  // finish() is to be called; it may wait for other processes, so others must go on
   };
@@ -126,7 +130,7 @@ class CallRecorder {
   NameRef name_of(const ResolvedPath& path) const;
   void note_written_outside(int fd);
   Course unmodelled(PendingCall& call, std::string text) const;
-  Course unfollowed(PendingCall& call) const;
+  Course unforeseen(PendingCall& call) const;
 
   std::optional<DataRef> capture(FileId id, int fd, int flags, std::uint64_t offset,
                                  std::uint64_t count);

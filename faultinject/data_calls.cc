@@ -203,7 +203,7 @@ CallRecorder::Course CallRecorder::begin_resize(Tracee& tracee, PendingCall& cal
   std::optional<struct stat> status;
   if (event.row == Row::k_truncate) {
     auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, true);
-    if (!path) return unfollowed(call);
+    if (!path || !path->target) return unforeseen(call);
     status = path->target;
   } else if (auto file = tracee.open_file(descriptor_argument(call))) {
     status = file->status;
@@ -250,7 +250,7 @@ CallRecorder::Course CallRecorder::begin_map(Tracee& tracee, PendingCall& call) 
     mapped_changeable_.insert(id);
     return Course::kPass;
   }
-  if (!mapped_writable_.insert(id).second) return Course::kPass;
+  if (mapped_writable_.contains(id)) return Course::kPass;
   call.event.file = id;
   return unmodelled(call, "a shared writable mapping of a file");
 }
@@ -259,7 +259,7 @@ CallRecorder::Course CallRecorder::begin_protect(Tracee& tracee, PendingCall& ca
   if (mapped_changeable_.empty()) return Course::kPass;
   for (const FileMapping& mapping : shared_mappings(tracee, call.arguments[0], call.arguments[1])) {
     const FileId id = tree_.numbering.find(mapping.status);
-    if (!mapped_changeable_.contains(id) || !mapped_writable_.insert(id).second) continue;
+    if (!mapped_changeable_.contains(id) || mapped_writable_.contains(id)) continue;
     call.event.file = id;
     call.event.row = Row::k_mmap;
     return unmodelled(call, "a shared mapping of a file, made writable");

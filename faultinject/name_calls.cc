@@ -34,6 +34,13 @@ void describe_made(TraceEvent& event, const struct stat& status) {
   event.gid = status.st_gid;
 }
 
+/// Sockets are no part of a recorded tree.
+bool makes_socket(const PendingCall& call) {
+  const std::size_t mode_at = find_role(row_info(call.event.row), Role::kMode);
+  const bool makes_node = call.event.row == Row::k_mknod || call.event.row == Row::k_mknodat;
+  return makes_node && S_ISSOCK(call.arguments[mode_at]);
+}
+
 constexpr const char* kUnfollowed = "a path that could not be followed";
 
 bool is_directory(const ResolvedPath& path) {
@@ -57,38 +64,37 @@ CallRecorder::Course CallRecorder::begin_open(Tracee& tracee, PendingCall& call)
       is_temporary || ((*flags & O_NOFOLLOW) == 0 && (!creates || (*flags & O_EXCL) == 0));
   if (!creates && !is_temporary && !writes && (*flags & O_TRUNC) == 0) return Course::kPass;
   auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, follow);
-  if (!path) return unfollowed(call);
+  if (!path) return unforeseen(call);
   event.flags = static_cast<std::uint64_t>(*flags);
 
   if (is_temporary) {
-    if (!path->target) return Course::kPass;
+    if (!path->target) return unforeseen(call);
     const bool inside = tree_.numbering.find(*path->target) != kNoFile;
     call.place = inside ? Place::kInside : Place::kIgnored;
     event.created = true;
     return Course::kAlone;
   }
   call.place = place_of(*path);
-  if (!path->target) {
-    if (!creates || !path->parent) return Course::kPass;
+  if (!path->target || (creates && (*flags & O_EXCL))) {
+    if (!creates || !path->parent) return unforeseen(call);
     event.created = true;
     event.name = name_of(*path);
     call.path = std::move(*path);
     return Course::kAlone;
   }
   if (!S_ISREG(path->target->st_mode)) return Course::kPass;  // may wait: a FIFO, a terminal
-  if (creates && (*flags & O_EXCL)) return Course::kPass;     // fails
   event.file = tree_.numbering.find(*path->target);
   if (event.file == kNoFile) {
     if (call.place == Place::kInside && path->parent) {
-      event.file = tree_.numbering.number(*path->target);
+      call.came_in = path->target;
       return unmodelled(
           call, "\"" + path->name + "\" was made unseen: by a process that is not recorded");
     }
     return call.place == Place::kOutside && writes ? Course::kAlone : Course::kPass;
   }
   call.place = Place::kInside;
-  if ((*flags & O_TRUNC) == 0 || path->target->st_size == 0) return Course::kPass;
-  event.truncated = true;
+  if (!creates && (*flags & O_TRUNC) == 0) return Course::kPass;
+  event.truncated = (*flags & O_TRUNC) != 0 && path->target->st_size != 0;
   if (path->parent) event.name = name_of(*path);
   return Course::kAlone;
 }
@@ -97,7 +103,8 @@ bool CallRecorder::finish_open(Tracee& tracee, PendingCall& call, std::int64_t r
   TraceEvent& event = call.event;
   const auto file = tracee.open_file(static_cast<int>(result));
   if (!file) return false;
-  bool as_expected = !event.truncated || tree_.numbering.find(file->status) == event.file;
+  bool as_expected = call.place != Place::kInside || event.created ||
+                     tree_.numbering.find(file->status) == event.file;
   if (event.created && call.path.parent) {
     const auto found = call.path.look();
     as_expected =
@@ -118,12 +125,11 @@ bool CallRecorder::finish_open(Tracee& tracee, PendingCall& call, std::int64_t r
     event.file = tree_.numbering.made(file->status);
     describe_made(event, file->status);
   }
-  return true;
+  return event.created || event.truncated;
 }
 
-/// A path that leads nowhere for us. If it does for the program too, the call fails and this is
-/// forgotten.
-CallRecorder::Course CallRecorder::unfollowed(PendingCall& call) const {
+/// A call that fails, as far as we can follow its path. If it does, this is forgotten.
+CallRecorder::Course CallRecorder::unforeseen(PendingCall& call) const {
   return unmodelled(call, kUnfollowed);
 }
 
@@ -131,8 +137,9 @@ CallRecorder::Course CallRecorder::unfollowed(PendingCall& call) const {
 CallRecorder::Course CallRecorder::begin_making(Tracee& tracee, PendingCall& call) {
   TraceEvent& event = call.event;
   auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
-  if (!path) return unfollowed(call);
-  if (path->target || !path->parent) return Course::kPass;
+  if (!path) return unforeseen(call);
+  if (!path->parent) return unforeseen(call);
+  if (makes_socket(call)) return Course::kPass;
   call.place = place_of(*path);
   event.created = true;
   event.name = name_of(*path);
@@ -168,14 +175,14 @@ CallRecorder::Course CallRecorder::begin_link(Tracee& tracee, PendingCall& call)
   const bool follow = event.row == Row::k_linkat && (call.arguments[4] & AT_SYMLINK_FOLLOW) != 0;
   const auto from = path_argument(tracee, call, Role::kDirectory, Role::kPath, follow);
   const auto to = path_argument(tracee, call, Role::kDirectory2, Role::kPath2, false);
-  if (!from || !to) return unfollowed(call);
-  if (!from->target || !to->parent || to->target) return Course::kPass;
+  if (!from || !to) return unforeseen(call);
+  if (!from->target || !to->parent) return unforeseen(call);
   if (place_of(*to) != Place::kInside) return Course::kPass;
   if (from->parent) event.name = name_of(*from);
   event.name2 = name_of(*to);
   event.file = tree_.numbering.find(*from->target);
   if (event.file != kNoFile) return Course::kAlone;
-  event.file = tree_.numbering.number(*from->target);
+  call.came_in = from->target;
   return unmodelled(call, "\"" + to->name + "\", a link to a file outside the tree or ignored");
 }
 
@@ -183,8 +190,8 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
   TraceEvent& event = call.event;
   const auto from = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
   const auto to = path_argument(tracee, call, Role::kDirectory2, Role::kPath2, false);
-  if (!from || !to) return unfollowed(call);
-  if (!from->target || !from->parent || !to->parent) return Course::kPass;
+  if (!from || !to) return unforeseen(call);
+  if (!from->target || !from->parent || !to->parent) return unforeseen(call);
   if (event.row == Row::k_renameat2) event.flags = call.arguments[4];
   const bool exchanges = (event.flags & RENAME_EXCHANGE) != 0;
   const bool from_inside = place_of(*from) == Place::kInside;
@@ -192,11 +199,13 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
   event.file = tree_.numbering.find(*from->target);
   if (event.file == kRootFile) return unmodelled(call, "the recorded directory itself was renamed");
   if (!from_inside && !to_inside) return Course::kPass;
-  if (S_ISSOCK(from->target->st_mode) && !to->target) return Course::kPass;
+  if (S_ISSOCK(from->target->st_mode)) {
+    if (to->target) return unmodelled(call, "a socket renamed to the name of a file");
+    return Course::kPass;
+  }
   if (to->target) {
-    const bool same =
+    call.changes_nothing =  // two hard links of one file
         to->target->st_ino == from->target->st_ino && to->target->st_dev == from->target->st_dev;
-    if (same) return Course::kPass;  // two hard links of one file: nothing happens
     event.replaced = tree_.numbering.find(*to->target);
   }
   if (from_inside) event.name = name_of(*from);
@@ -208,7 +217,7 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
   }
   if (!to_inside) event.replaced = kNoFile;
   if (event.file == kNoFile) {
-    event.file = tree_.numbering.number(*from->target);
+    call.came_in = from->target;
     return unmodelled(call,
                       "\"" + to->name + "\" was moved into the tree, from outside or ignored");
   }
@@ -218,8 +227,11 @@ CallRecorder::Course CallRecorder::begin_rename(Tracee& tracee, PendingCall& cal
 CallRecorder::Course CallRecorder::begin_removal(Tracee& tracee, PendingCall& call) {
   TraceEvent& event = call.event;
   const auto path = path_argument(tracee, call, Role::kDirectory, Role::kPath, false);
-  if (!path) return unfollowed(call);
-  if (!path->target || !path->parent) return Course::kPass;
+  if (!path) return unforeseen(call);
+  if (!path->target || !path->parent) {
+    const bool is_elsewhere = path->parent && place_of(*path) != Place::kInside;
+    return is_elsewhere ? Course::kPass : unforeseen(call);
+  }
   event.file = tree_.numbering.find(*path->target);
   if (event.file == kRootFile) return unmodelled(call, "the recorded directory itself was removed");
   if (place_of(*path) != Place::kInside || S_ISSOCK(path->target->st_mode)) return Course::kPass;
@@ -249,8 +261,8 @@ CallRecorder::Course CallRecorder::begin_attribute(Tracee& tracee, PendingCall& 
         flags_at < kMaxArguments && (call.arguments[flags_at] & AT_SYMLINK_NOFOLLOW) != 0;
     auto path =
         path_argument(tracee, call, Role::kDirectory, Role::kPath, !is_link_call && !says_so);
-    if (!path) return unfollowed(call);
-    if (!path->target) return Course::kPass;
+    if (!path) return unforeseen(call);
+    if (!path->target) return unforeseen(call);
     call.path = std::move(*path);
   } else {
     auto file =

@@ -110,6 +110,8 @@ std::optional<UniqueFd> Tracee::walk(UniqueFd start, std::string path, bool foll
     auto target = read_link(next.get(), "");
     if (!target) return std::nullopt;
     if (in_proc) {
+      // By our number of it, which is another one in a process-id namespace of its own.
+      start = open_path(AT_FDCWD, "/proc", 0);
       *target = std::to_string(process_);
       if (name == "thread-self") *target += "/task/" + std::to_string(thread_);
     } else if (is_magic_link(*target) && on_procfs(start.get())) {

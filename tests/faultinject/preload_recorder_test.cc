@@ -90,7 +90,8 @@ INSTANTIATE_TEST_SUITE_P(, EveryMode,
                                          "processes", "contend", "exec_in_thread",
                                          "exit_while_writing", "leader_ends", "stopped",
                                          "interrupted", "waits", "private_mapping", "uring",
-                                         "failing", "listens"),
+                                         "failing", "listens", "lock_files", "lock_directories",
+                                         "poll_names"),
                          [](const auto& each) { return std::string(each.param); });
 
 /// All that an event says, in one line each. The C library makes some calls by another one.

@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(, EveryMode,
                                          "exec_in_thread", "exit_while_writing", "leader_ends",
                                          "stopped", "interrupted", "waits", "private_mapping",
                                          "uring", "stacked", "failing", "listens", "chrooted",
-                                         "beneath"),
+                                         "beneath", "lock_files", "lock_directories", "poll_names"),
                          [](const auto& each) { return std::string(each.param); });
 
 TEST_F(PtraceRecorder, StartsFromWhatIsThere) {
@@ -166,6 +166,34 @@ TEST_F(PtraceRecorder, PutsEventsInTheOrderOfEffect) {
     ++appends;
   }
   EXPECT_EQ(appends, 800u);
+}
+
+/// Calls that fail as long as another process holds a lock, and succeed the moment it does not.
+TEST_F(PtraceRecorder, MissesNoCallThatItThoughtWouldFail) {
+  const auto made = [&](const std::string& mode, Row row) {
+    const Recording recording = probe(mode);
+    EXPECT_EQ(prediction_error(recording.trace), "");
+    return std::ranges::count_if(recording.trace.events, [&](const TraceEvent& event) {
+      return event.created && event.row == row && event.name.name == "lock";
+    });
+  };
+  EXPECT_EQ(made("lock_files", Row::k_openat), 150);
+  EXPECT_EQ(made("lock_directories", Row::k_mkdir), 150);
+  const Recording polling = probe("poll_names");
+  EXPECT_EQ(count(polling.trace, EventKind::kUnmodelled), 0u) << lines(polling.trace);
+  EXPECT_EQ(std::ranges::count_if(polling.trace.events,
+                                  [](const TraceEvent& event) {
+                                    return event.row == Row::k_rename && event.name.name == "job";
+                                  }),
+            150);
+}
+
+TEST_F(PtraceRecorder, AFileThatDidNotGetInStaysOutside) {
+  const Recording recording = probe("stays_outside");
+  ASSERT_EQ(recording.exit_status, 0);
+  ASSERT_EQ(recording.trace.events.size(), 2u) << lines(recording.trace);
+  EXPECT_EQ(recording.trace.events[1].text,
+            "\"moved in\" was moved into the tree, from outside or ignored");
 }
 
 TEST_F(PtraceRecorder, HearsStandardOutputWhateverTheCall) {
@@ -280,6 +308,7 @@ TEST_F(PtraceRecorder, SaysWhatItCannotModel) {
     return std::string();
   };
   EXPECT_EQ(reason("mapped"), "a shared writable mapping of a file");
+  EXPECT_EQ(reason("second_mapping"), "a shared writable mapping of a file");
   EXPECT_EQ(reason("made_writable"), "");
   options_.environment.push_back("MAKE_WRITABLE=1");
   EXPECT_EQ(reason("made_writable"), "a shared mapping of a file, made writable");

@@ -330,6 +330,59 @@ void contend() {
   for (std::thread& thread : threads) thread.join();
 }
 
+/// `task`, 50 times over in each of three processes, which fails as long as another holds the lock.
+template <typename Task>
+void contest(Task task) {
+  for (int i = 0; i < 3; ++i) {
+    if (fork() != 0) continue;
+    for (int taken = 0; taken < 50;) taken += task() ? 1 : 0;
+    _exit(0);
+  }
+  wait_for_all();
+}
+
+void lock_files() {
+  contest([] {
+    const int fd = open("lock", O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd < 0) return false;
+    put(fd, "held");
+    CHECK(unlink("lock") == 0 && close(fd) == 0);
+    return true;
+  });
+}
+
+void lock_directories() {
+  contest([] {
+    if (mkdir("lock", 0700) != 0) return false;
+    put(make("lock/held", O_WRONLY), "held");
+    CHECK(unlink("lock/held") == 0 && rmdir("lock") == 0);
+    return true;
+  });
+}
+
+/// Three processes poll for jobs by rename, link, truncation and removal, none of which is there at
+/// first.
+void poll_names() {
+  for (const char* mine : {"mine0", "mine1", "mine2"}) {
+    if (fork() != 0) continue;
+    for (int taken = 0; taken < 50;) {
+      if (link("job", mine) == 0) CHECK(unlink(mine) == 0);
+      if (truncate("job", 1) == 0) chmod("job", 0640);
+      if (rename("job", mine) != 0) continue;
+      CHECK(unlink(mine) == 0);
+      ++taken;
+    }
+    _exit(0);
+  }
+  for (int i = 0; i < 150; ++i) {
+    while (access("job", F_OK) == 0) {
+    }
+    put(make("next", O_WRONLY), "job");
+    CHECK(rename("next", "job") == 0);
+  }
+  wait_for_all();
+}
+
 /// A thread that is no leader calls exec while others write.
 void exec_in_thread() {
   for (int i = 0; i < 3; ++i) {
@@ -503,6 +556,32 @@ void failing() {
   CHECK(ftruncate(fd, 1000) < 0);
 }
 
+/// Files outside that failing calls tried to move in and to link.
+void stays_outside() {
+  const std::string place = getenv("OUTSIDE");
+  const std::string log = place + "/log", temporary = place + "/temporary";
+  CHECK(mkdir("directory", 0700) == 0);
+  const int fd = make(log.c_str());
+  CHECK(rename(log.c_str(), "directory") < 0);
+  CHECK(link(log.c_str(), "directory") < 0);
+  put(fd, "not of the tree");
+  CHECK(fsync(fd) == 0);
+  put(make(temporary.c_str()), "content");
+  CHECK(rename(temporary.c_str(), "directory") < 0);
+  CHECK(rename(temporary.c_str(), "moved in") == 0);
+}
+
+/// A mapping with flags that the file system refuses, and then one without them.
+void second_mapping() {
+  const int fd = make("mapped");
+  CHECK(ftruncate(fd, 4096) == 0);
+  constexpr int kPersistent = MAP_SHARED_VALIDATE | 0x80000;  // MAP_SYNC
+  CHECK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, kPersistent, fd, 0) == MAP_FAILED);
+  void* mapped = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  CHECK(mapped != MAP_FAILED);
+  std::memcpy(mapped, "unseen", 6);
+}
+
 void crash() {
   put(make("f"), "before the end");
   raise(SIGSEGV);
@@ -652,6 +731,11 @@ const std::map<std::string, void (*)()> modes = {
     {"exec_in_thread", exec_in_thread},
     {"killed", killed},
     {"exit_while_writing", exit_while_writing},
+    {"lock_directories", lock_directories},
+    {"lock_files", lock_files},
+    {"poll_names", poll_names},
+    {"second_mapping", second_mapping},
+    {"stays_outside", stays_outside},
     {"leader_ends", leader_ends},
     {"stopped", stopped},
     {"interrupted", interrupted},
