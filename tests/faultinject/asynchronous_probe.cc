@@ -256,6 +256,17 @@ void direct() {
   CHECK(fsync(fd) == 0);
 }
 
+/// Synchronous, so it may have failed at either end.
+void fails() {
+  const Context context;
+  const auto* nowhere = reinterpret_cast<const void*>(kBlock);
+  const int fd = make("f");
+  CHECK(context.run({request(fd, IOCB_CMD_PWRITE, nowhere, 10)}) ==
+        std::vector<std::int64_t>{-EFAULT});
+  CHECK(context.run({request(fd, IOCB_CMD_PWRITE, nowhere, 10, 0, RWF_DSYNC)}) ==
+        std::vector<std::int64_t>{-EFAULT});
+}
+
 /// Two direct writes of one block under way at once.
 void contested() {
   const int fd = make("f", O_RDWR | O_DIRECT);
@@ -333,6 +344,7 @@ const std::map<std::string, void (*)()> modes = {
     {"taken", taken},
     {"rounds", rounds},
     {"direct", direct},
+    {"fails", fails},
     {"contested", contested},
     {"contested_at_once", contested_at_once},
     {"contested_by_write", contested_by_write},
