@@ -180,6 +180,7 @@ void partial() {
   signal(SIGXFSZ, SIG_IGN);
   CHECK(context.run({write_of(fd, text, 60)}) == std::vector<std::int64_t>{40});
   CHECK(context.run({write_of(fd, text, 200)}) == std::vector<std::int64_t>{-EFBIG});
+  CHECK(context.run({write_of(fd, "", 0, RWF_DSYNC)}) == std::vector<std::int64_t>{0});
   blocks = {write_of(1000, text, 0)};
   CHECK(context.submit(blocks) < 0 && errno == EBADF);
 }
