@@ -68,9 +68,12 @@ std::optional<TraceEvent> event_of(const iocb& block, const OpenFile& file) {
 }
 
 /// Whether a write that failed may have written some of it: a direct one that came upon an error
-/// half-way, a synchronous one that failed after it.
+/// half-way, a synchronous one that failed after it. Some errors come before all else: EINTR is of
+/// a program that is being killed.
 bool may_have_written(const AioRequest& request, const OpenFile& file) {
-  if (request.result >= 0 || request.result == -EINVAL || request.result == -EAGAIN) return false;
+  for (const int early : {0, EINVAL, EAGAIN, EFBIG, EINTR}) {
+    if (request.result == -early) return false;
+  }
   return (file.flags & O_DIRECT) != 0 || request.event.sync != WriteSync::kNone;
 }
 

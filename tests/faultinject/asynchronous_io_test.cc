@@ -227,6 +227,9 @@ TEST_P(DirectWrites, ThatRaceAreNotModelled) {
 }
 
 TEST_F(AsynchronousIo, SaysWhatItCannotModel) {
+  const Trace failed = record("fails").trace;
+  EXPECT_EQ(unmodelled(failed), "an asynchronous write (AIO) that failed, maybe half-way");
+  EXPECT_EQ(failed.events.size(), 2u) << lines(failed);  // the open, and one of the two
   EXPECT_EQ(unmodelled(record("contested_at_once").trace),
             "a write of what an asynchronous write (AIO) may still have been writing");
   EXPECT_EQ(unmodelled(record("to_output").trace),

@@ -180,6 +180,7 @@ void partial() {
   signal(SIGXFSZ, SIG_IGN);
   CHECK(context.run({write_of(fd, text, 60)}) == std::vector<std::int64_t>{40});
   CHECK(context.run({write_of(fd, text, 200)}) == std::vector<std::int64_t>{-EFBIG});
+  CHECK(context.run({write_of(fd, "", 0, RWF_DSYNC)}) == std::vector<std::int64_t>{0});
   blocks = {write_of(1000, text, 0)};
   CHECK(context.submit(blocks) < 0 && errno == EBADF);
 }
@@ -254,6 +255,17 @@ void direct() {
   context.run({request(fd, IOCB_CMD_PWRITE, "unaligned", 9, 1)});  // fails on a disk
   context.run({direct_write(fd, 'z', 0)});
   CHECK(fsync(fd) == 0);
+}
+
+/// Synchronous, so it may have failed at either end.
+void fails() {
+  const Context context;
+  const auto* nowhere = reinterpret_cast<const void*>(kBlock);
+  const int fd = make("f");
+  CHECK(context.run({request(fd, IOCB_CMD_PWRITE, nowhere, 10)}) ==
+        std::vector<std::int64_t>{-EFAULT});
+  CHECK(context.run({request(fd, IOCB_CMD_PWRITE, nowhere, 10, 0, RWF_DSYNC)}) ==
+        std::vector<std::int64_t>{-EFAULT});
 }
 
 /// Two direct writes of one block under way at once.
@@ -333,6 +345,7 @@ const std::map<std::string, void (*)()> modes = {
     {"taken", taken},
     {"rounds", rounds},
     {"direct", direct},
+    {"fails", fails},
     {"contested", contested},
     {"contested_at_once", contested_at_once},
     {"contested_by_write", contested_by_write},
