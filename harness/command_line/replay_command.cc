@@ -59,6 +59,11 @@ int replay(const std::string& case_path, bool quiet) {
   install_interrupt_handler();
   auto scratch = ScratchDirectory::create();
   if (!scratch) return complain(to_string(scratch.error()), kExitFailed);
+  if (std::ranges::find(saved->plan.foreign, ForeignKind::kDevice, &ForeignObject::kind) !=
+      saved->plan.foreign.end()) {
+    if (const auto why = why_no_devices(scratch->path()); !why.empty())
+      return complain("the case needs a device: " + why, kExitInconclusive);
+  }
   auto runner = Runner::create(*store, scratch->path());
   if (!runner) return complain(to_string(runner.error()), kExitFailed);
   const auto history = runner->run(saved->plan);

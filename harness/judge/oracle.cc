@@ -9,6 +9,7 @@
 
 #include "faultinject/syscall_table.h"
 #include "harness/judge/describe.h"
+#include "harness/judge/foreign.h"
 #include "harness/judge/key_history.h"
 
 namespace crashgate::harness {
@@ -39,12 +40,26 @@ void add(Violations& violations, const Site& site, FindingKind kind, std::string
   add(violations, site.history, kind, to_string(site.operation.kind), std::move(message));
 }
 
+std::string what_hangs(const History& history) {
+  std::string text;
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto& events = history.processes[process].events;
+    const auto pending = std::ranges::find(events, Outcome::kPending, &Event::outcome);
+    if (pending == events.end()) continue;
+    text += text.empty() ? ": " : ", ";
+    text +=
+        describe_operation(history, process, static_cast<std::uint32_t>(pending - events.begin()));
+    text += " did not return";
+  }
+  return text;
+}
+
 // How the processes ended.
 void judge_ends(const History& history, Violations& violations) {
   if (history.timed_out || history.deadlocked) {
     add(violations, history, FindingKind::kHang, "run",
         history.deadlocked ? "every process waits for a lock that another one holds"
-                           : "the run did not end in time");
+                           : "the run did not end in time" + what_hangs(history));
     return;
   }
   for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
@@ -76,6 +91,7 @@ bool may_be_out_of_space(const Site& site) {
 
 bool is_allowed_error(const Site& site) {
   const auto& event = site.event;
+  if (obstacle_to(site.operation.key, site.history.plan.foreign)) return true;
   const bool reads =
       site.operation.kind == OperationKind::kGet || site.operation.kind == OperationKind::kGetRange;
   if (reads && event.code == ErrorCode::kNotFound) return true;
@@ -94,6 +110,10 @@ bool is_allowed_error(const Site& site) {
 
 void judge_answer(const Site& site, Violations& violations) {
   const auto& event = site.event;
+  if (auto wrong = judge_foreign_answer(site.history, site.process, site.number)) {
+    add(violations, site, FindingKind::kErrorContract, std::move(*wrong));
+    return;
+  }
   if (event.outcome == Outcome::kError && !is_allowed_error(site)) {
     add(violations, site, FindingKind::kErrorContract,
         fmt::format("{} failed with {} ({}: {}) although nothing made it fail", site.name(),
@@ -169,6 +189,17 @@ void judge_barriers(const Site& site, Violations& violations) {
   }
 }
 
+void judge_foreign_damage(const History& history, Violations& violations) {
+  const auto culprit = first_to_damage(history);
+  if (!culprit && history.foreign_damage.empty()) return;
+  const std::string who =
+      culprit ? describe_operation(history, culprit->process, culprit->number) : "the run";
+  const auto subject =
+      culprit ? to_string(operation_at(history, culprit->process, culprit->number).kind) : "run";
+  add(violations, history, FindingKind::kErrorContract, subject,
+      fmt::format("{} touched what is not the store's: {}", who, history.foreign_damage));
+}
+
 void judge_leftovers(const History& history, Violations& violations) {
   if (history.processes.empty()) return;
   const auto& last = history.processes.back();
@@ -191,6 +222,7 @@ std::vector<Violation> judge(const History& history) {
   Violations violations;
   judge_ends(history, violations);
   if (!violations.empty()) return violations;
+  judge_foreign_damage(history, violations);
   for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
     const auto count = operations_of(history.plan, history.survivor, process).size();
     for (std::uint32_t number = 0; number <= count; ++number) {
@@ -202,6 +234,7 @@ std::vector<Violation> judge(const History& history) {
     }
   }
   for (std::size_t key = 0; key < history.keys.size(); ++key) {
+    if (obstacle_to(history.keys[key], history.plan.foreign)) continue;
     if (auto violation = judge_key(history, key)) violations.push_back(std::move(*violation));
   }
   judge_leftovers(history, violations);

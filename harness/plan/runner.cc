@@ -25,6 +25,7 @@
 #include "faultinject/turns.h"
 #include "harness/plan/leftovers.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/plan/stuck_process.h"
 #include "harness/plan/tree_walk.h"
 #include "harness/plan/worker.h"
 
@@ -34,6 +35,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr pid_t kReaped = 0;
+
+// Looks, a tenth of a second apart, after which a process that is stuck is not waited for.
+constexpr int kPatience = 3;
 
 // The end of a child is told by SIGCHLD, which is blocked while a run lasts and waited for with a
 // time limit: a descriptor for each child, polled, takes three times as long.
@@ -200,6 +204,7 @@ struct Runner::State {
   // reaped.
   void reap(std::vector<pid_t> children, std::uint32_t first_process, bool with_turns,
             Clock::time_point deadline, History& history) {
+    int looks = 0;
     for (std::size_t left = children.size(); left > 0;) {
       child_signal->wait(deadline);
       for (std::size_t i = 0; i < children.size(); ++i) {
@@ -213,6 +218,10 @@ struct Runner::State {
         if (with_turns) faultinject::turns_pass_on_after_death(shared->page.turns, process);
         children[i] = kReaped;
         --left;
+      }
+      if (left == 1 && !history.plan.foreign.empty()) {
+        looks = sleeps_on_a_file(*std::ranges::max_element(children)) ? looks + 1 : 0;
+        if (looks == kPatience) deadline = Clock::now();
       }
       if (left == 0 || Clock::now() < deadline) continue;
       history.timed_out = true;
@@ -345,19 +354,27 @@ Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   history.payloads = payloads_of(plan, history.survivor, survivor_count(plan));
   reset(*state.shared);
 
-  const std::string root = state.directory + "/" + std::to_string(state.runs++);
-  if (::mkdir(root.c_str(), 0700) != 0)
-    return tl::unexpected(error_from_errno(errno, "mkdir", root));
-  struct RemoveRoot {
+  const std::string place = state.directory + "/" + std::to_string(state.runs++);
+  const std::string root = plan.foreign.empty() ? place : place + "/root";
+  if (::mkdir(place.c_str(), 0700) != 0)
+    return tl::unexpected(error_from_errno(errno, "mkdir", place));
+  struct RemovePlace {
     const std::string& path;
-    ~RemoveRoot() { (void)remove_tree(path); }
-  } remove_root{root};
+    ~RemovePlace() { (void)remove_tree(path); }
+  } remove_place{place};
+  if (root != place && ::mkdir(root.c_str(), 0700) != 0)
+    return tl::unexpected(error_from_errno(errno, "mkdir", root));
 
   std::optional<SmallDisk> disk;
   if (plan.disk_size != 0) {
     auto mounted = SmallDisk::mount(root, plan.disk_size);
     if (!mounted) return tl::unexpected(mounted.error());
     disk.emplace(std::move(*mounted));
+  }
+
+  if (!plan.foreign.empty()) {
+    if (auto placed = place_foreign_objects(root, plan.foreign); !placed)
+      return tl::unexpected(placed.error());
   }
 
   const auto deadline = Clock::now() + options.timeout;
@@ -375,6 +392,7 @@ Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   }
   state.collect(history);
   history.leftovers = find_leftovers(root, history.keys);
+  if (!plan.foreign.empty()) history.foreign_damage = damage_to_foreign_objects(root, plan.foreign);
   return history;
 }
 

@@ -1,0 +1,26 @@
+// What the contract asks of operations where something foreign is in the way: no object can be
+// there, so nobody stores, finds or removes one; and what is there stays as it is.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "harness/plan/history.h"
+
+namespace crashgate::harness {
+
+/// What is wrong with the answer of an operation whose key has something foreign in its way, or
+/// with the answer of a list. Empty: nothing. Which error an operation gives, it may choose, unless
+/// the error claims that an object is there or that something was done.
+std::optional<std::string> judge_foreign_answer(const History& history, std::uint32_t process,
+                                                std::uint32_t number);
+
+/// The operation after which something foreign was no longer as it was placed. Empty: none.
+struct Operator {
+  std::uint32_t process = 0;
+  std::uint32_t number = 0;
+};
+std::optional<Operator> first_to_damage(const History& history);
+
+}  // namespace crashgate::harness
