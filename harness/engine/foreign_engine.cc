@@ -17,12 +17,16 @@ namespace {
 using faultinject::Row;
 using Kind = OperationKind;
 
-constexpr ForeignKind kForeignKinds[] = {
-    ForeignKind::kSymlinkToFile,    ForeignKind::kSymlinkToDirectory,
-    ForeignKind::kSymlinkToNothing, ForeignKind::kSymlinkToObject,
-    ForeignKind::kSymlinkToRoot,    ForeignKind::kFifo,
-    ForeignKind::kSocket,           ForeignKind::kDevice,
-    ForeignKind::kDirectory};
+// The kinds with fewest plans first, for a budget that ends early.
+constexpr ForeignKind kForeignKinds[] = {ForeignKind::kFifo,
+                                         ForeignKind::kSocket,
+                                         ForeignKind::kDevice,
+                                         ForeignKind::kDirectory,
+                                         ForeignKind::kSymlinkToFile,
+                                         ForeignKind::kSymlinkToNothing,
+                                         ForeignKind::kSymlinkToObject,
+                                         ForeignKind::kSymlinkToRoot,
+                                         ForeignKind::kSymlinkToDirectory};
 
 // What looks at the whole root comes first: a mistake there shows beside every other operation, and
 // a finding is the first plan that showed it.
@@ -45,25 +49,26 @@ Plan plan_of(ForeignKind kind, const std::string& path, Kind operation, const st
       .setup = {kObject}, .workers = {{operation_of(operation, key)}}, .foreign = {{kind, path}}};
 }
 
-// Keys at and below the path `x`: what a symlink leads to is there, or its directory is, or not
-// even that.
+bool leads_to_directory(ForeignKind kind) {
+  return kind == ForeignKind::kSymlinkToDirectory || kind == ForeignKind::kSymlinkToRoot;
+}
+
+// Keys at and below the path `x`. Through a symlink: one that is there, one whose directory is
+// there, and one of which nothing is.
 std::vector<std::string> keys_at(ForeignKind kind, const std::string& x) {
   if (kind == ForeignKind::kDirectory) return {x};
-  std::vector<std::string> keys{x, x + "/" + std::string(kOutsideFile)};
-  if (!is_symlink(kind)) return keys;
-  keys.push_back(x + "/" + std::string(kOutsideFileBelow));
-  keys.push_back(x + "/" + std::string(kLinkedObject));
-  keys.push_back(x + "/new/k");
-  return keys;
+  const auto below = [&](std::string_view name) { return x + "/" + std::string(name); };
+  if (!leads_to_directory(kind)) return {x, below(kOutsideFile)};
+  return {x, below(kOutsideFile), below(kOutsideFileBelow), below(kLinkedObject), below("new/k")};
 }
 
 std::vector<Plan> plans_with(ForeignKind kind) {
+  std::vector<std::string> paths{"x"};
+  if (leads_to_directory(kind)) paths.emplace_back("d/x");
   std::vector<Plan> plans;
-  for (const std::string path : {"x", "d/x"}) {
-    for (const auto operation : kWholeRoot) {
-      plans.push_back(plan_of(kind, path, operation, ""));
-      if (operation == Kind::kList) plans.push_back(plan_of(kind, path, operation, path + "/"));
-    }
+  for (const auto& path : paths) {
+    for (const auto operation : kWholeRoot) plans.push_back(plan_of(kind, path, operation, ""));
+    plans.push_back(plan_of(kind, path, Kind::kList, path + "/"));
     for (const auto& key : keys_at(kind, path)) {
       for (const auto operation : kOneKey) plans.push_back(plan_of(kind, path, operation, key));
     }

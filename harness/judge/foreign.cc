@@ -26,7 +26,7 @@ std::string what_it_returned(const Operation& operation, const Event& event) {
   const bool reads =
       operation.kind == OperationKind::kGet || operation.kind == OperationKind::kGetRange;
   if (!reads || event.answer_size == 0) return "";
-  return fmt::format(": it returned {} bytes of something else", event.answer_size);
+  return fmt::format(": it returned {} bytes", event.answer_size);
 }
 
 }  // namespace
@@ -42,6 +42,9 @@ std::optional<std::string> judge_foreign_answer(const History& history, std::uin
         return fmt::format("{} lists \"{}\", where no object can be", name,
                            printable(history.keys[key]));
     }
+    const std::string_view unknown = event.text.data();
+    if (!event.well_formed && obstacle_to(unknown, history.plan.foreign))
+      return fmt::format("{} lists \"{}\", where no object can be", name, printable(unknown));
     return std::nullopt;
   }
   const auto obstacle = obstacle_to(operation.key, history.plan.foreign);
@@ -55,20 +58,6 @@ std::optional<std::string> judge_foreign_answer(const History& history, std::uin
     return fmt::format("{} failed with {}, although no object can be at its key", name,
                        to_string(event.code));
   return std::nullopt;
-}
-
-std::optional<Operator> first_to_damage(const History& history) {
-  std::optional<Operator> first;
-  std::uint64_t end = UINT64_MAX;
-  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
-    const auto& events = history.processes[process].events;
-    for (std::uint32_t number = 0; number < events.size(); ++number) {
-      if (!events[number].damaged || events[number].end >= end) continue;
-      first = Operator{process, number};
-      end = events[number].end;
-    }
-  }
-  return first;
 }
 
 }  // namespace crashgate::harness

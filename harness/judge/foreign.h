@@ -1,5 +1,5 @@
 // What the contract asks of operations where something foreign is in the way: no object can be
-// there, so nobody stores, finds or removes one; and what is there stays as it is.
+// there, so nobody stores, finds or removes one.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,5 @@ namespace crashgate::harness {
 /// the error claims that an object is there or that something was done.
 std::optional<std::string> judge_foreign_answer(const History& history, std::uint32_t process,
                                                 std::uint32_t number);
-
-/// The operation after which something foreign was no longer as it was placed. Empty: none.
-struct Operator {
-  std::uint32_t process = 0;
-  std::uint32_t number = 0;
-};
-std::optional<Operator> first_to_damage(const History& history);
 
 }  // namespace crashgate::harness

@@ -40,6 +40,19 @@ void add(Violations& violations, const Site& site, FindingKind kind, std::string
   add(violations, site.history, kind, to_string(site.operation.kind), std::move(message));
 }
 
+// Every operation that has begun.
+template <typename Visit>
+void for_each_site(const History& history, Visit visit) {
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto count = operations_of(history.plan, history.survivor, process).size();
+    for (std::uint32_t number = 0; number <= count; ++number) {
+      const auto& event = history.processes[process].events[number];
+      if (event.outcome == Outcome::kNotBegun) continue;
+      visit(Site{history, process, number, operation_at(history, process, number), event});
+    }
+  }
+}
+
 std::string what_hangs(const History& history) {
   std::string text;
   for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
@@ -82,6 +95,27 @@ void judge_ends(const History& history, Violations& violations) {
   }
 }
 
+void judge_foreign(const History& history, Violations& violations) {
+  if (history.plan.foreign.empty()) return;
+  std::optional<Site> first_to_damage;
+  for_each_site(history, [&](const Site& site) {
+    if (site.event.damaged && (!first_to_damage || site.event.end < first_to_damage->event.end))
+      first_to_damage.emplace(site);
+  });
+  if (first_to_damage) {
+    add(violations, *first_to_damage, FindingKind::kErrorContract,
+        fmt::format("{} touched what is not the store's: {}", first_to_damage->name(),
+                    history.foreign_damage));
+  } else if (!history.foreign_damage.empty()) {
+    add(violations, history, FindingKind::kErrorContract, "run",
+        "the run touched what is not the store's: " + history.foreign_damage);
+  }
+  for_each_site(history, [&](const Site& site) {
+    if (auto wrong = judge_foreign_answer(history, site.process, site.number))
+      add(violations, site, FindingKind::kErrorContract, std::move(*wrong));
+  });
+}
+
 // The disk of a plan holds so much; what the worker's live objects and this payload need together
 // may be more.
 bool may_be_out_of_space(const Site& site) {
@@ -110,10 +144,6 @@ bool is_allowed_error(const Site& site) {
 
 void judge_answer(const Site& site, Violations& violations) {
   const auto& event = site.event;
-  if (auto wrong = judge_foreign_answer(site.history, site.process, site.number)) {
-    add(violations, site, FindingKind::kErrorContract, std::move(*wrong));
-    return;
-  }
   if (event.outcome == Outcome::kError && !is_allowed_error(site)) {
     add(violations, site, FindingKind::kErrorContract,
         fmt::format("{} failed with {} ({}: {}) although nothing made it fail", site.name(),
@@ -189,17 +219,6 @@ void judge_barriers(const Site& site, Violations& violations) {
   }
 }
 
-void judge_foreign_damage(const History& history, Violations& violations) {
-  const auto culprit = first_to_damage(history);
-  if (!culprit && history.foreign_damage.empty()) return;
-  const std::string who =
-      culprit ? describe_operation(history, culprit->process, culprit->number) : "the run";
-  const auto subject =
-      culprit ? to_string(operation_at(history, culprit->process, culprit->number).kind) : "run";
-  add(violations, history, FindingKind::kErrorContract, subject,
-      fmt::format("{} touched what is not the store's: {}", who, history.foreign_damage));
-}
-
 void judge_leftovers(const History& history, Violations& violations) {
   if (history.processes.empty()) return;
   const auto& last = history.processes.back();
@@ -222,17 +241,13 @@ std::vector<Violation> judge(const History& history) {
   Violations violations;
   judge_ends(history, violations);
   if (!violations.empty()) return violations;
-  judge_foreign_damage(history, violations);
-  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
-    const auto count = operations_of(history.plan, history.survivor, process).size();
-    for (std::uint32_t number = 0; number <= count; ++number) {
-      const auto& event = history.processes[process].events[number];
-      if (event.outcome == Outcome::kNotBegun) continue;
-      const Site site{history, process, number, operation_at(history, process, number), event};
-      judge_answer(site, violations);
-      judge_barriers(site, violations);
-    }
-  }
+  // What was reached through something foreign shows in other answers, too: consequences.
+  judge_foreign(history, violations);
+  if (!violations.empty()) return violations;
+  for_each_site(history, [&](const Site& site) {
+    judge_answer(site, violations);
+    judge_barriers(site, violations);
+  });
   for (std::size_t key = 0; key < history.keys.size(); ++key) {
     if (obstacle_to(history.keys[key], history.plan.foreign)) continue;
     if (auto violation = judge_key(history, key)) violations.push_back(std::move(*violation));

@@ -36,8 +36,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr pid_t kReaped = 0;
 
-// Looks, a tenth of a second apart, after which a process that is stuck is not waited for.
-constexpr int kPatience = 3;
+// With something foreign in its way a store may wait for ever, or go round for ever: a process that
+// sleeps on a file at so many looks, a tenth of a second apart, or has used so much of a processor,
+// is not waited for. Operations on small roots take milliseconds.
+constexpr int kMostLooks = 3;
+constexpr auto kMostProcessorTime = std::chrono::seconds(1);
 
 // The end of a child is told by SIGCHLD, which is blocked while a run lasts and waited for with a
 // time limit: a descriptor for each child, polled, takes three times as long.
@@ -220,8 +223,10 @@ struct Runner::State {
         --left;
       }
       if (left == 1 && !history.plan.foreign.empty()) {
-        looks = sleeps_on_a_file(*std::ranges::max_element(children)) ? looks + 1 : 0;
-        if (looks == kPatience) deadline = Clock::now();
+        const pid_t last = *std::ranges::max_element(children);
+        looks = sleeps_on_a_file(last) ? looks + 1 : 0;
+        if (looks == kMostLooks || processor_time(last) > kMostProcessorTime)
+          deadline = Clock::now();
       }
       if (left == 0 || Clock::now() < deadline) continue;
       history.timed_out = true;

@@ -1,6 +1,7 @@
 #include "harness/plan/stuck_process.h"
 
 #include <sys/syscall.h>
+#include <time.h>
 
 #include <algorithm>
 #include <fstream>
@@ -32,6 +33,13 @@ bool sleeps_on_a_file(pid_t pid) {
   const auto call = read_proc(pid, "syscall");
   return std::ranges::any_of(
       kFileCalls, [&](long number) { return call.starts_with(std::to_string(number) + " "); });
+}
+
+std::chrono::nanoseconds processor_time(pid_t pid) {
+  clockid_t clock{};
+  timespec used{};
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &used) != 0) return {};
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 }  // namespace crashgate::harness

@@ -42,43 +42,42 @@ TEST_F(ForeignEngine, PassesTheProductionStore) {
 struct Mistake {
   std::string_view store;
   FindingKind kind;
-  std::string_view operation;
-  std::string_view words;
-  std::string_view foreign;
+  std::string_view message;  // part of it
+  std::string_view foreign;  // in the way
 };
 
-TEST_F(ForeignEngine, FindsEachMistakeWithOneOperationAndOneObject) {
+TEST_F(ForeignEngine, FindsEachMistakeAndNamesItsCause) {
   const Mistake mistakes[] = {
-      {"get-follows-symlinks", FindingKind::kErrorContract, "get",
-       "of process 0 succeeded, although no object can be at its key: it returned",
+      {"get-follows-symlinks", FindingKind::kErrorContract,
+       "get \"x\" of process 0 succeeded, although no object can be at its key: it returned",
        "a symlink to a file outside the root stands at \"x\""},
-      {"get-waits-for-fifo", FindingKind::kHang, "run", "get \"x\" of process 0 did not return",
+      {"get-waits-for-fifo", FindingKind::kHang, "get \"x\" of process 0 did not return",
        "a FIFO that nobody else has open stands at \"x\""},
-      {"list-follows-symlinks", FindingKind::kErrorContract, "list",
-       "list \"\" of process 0 lists what it should not",
+      {"list-follows-symlinks", FindingKind::kErrorContract, "lists \"x\", where no object can be",
        "a symlink to a file outside the root stands at \"x\""},
-      {"put-through-symlink", FindingKind::kErrorContract, "put", "outside the root was",
+      {"list-follows-symlinks", FindingKind::kHang, "did not return",
+       "a symlink to the root stands at \"x\""},
+      {"put-through-symlink", FindingKind::kErrorContract, "\"file\" outside the root was changed",
        "a symlink to a directory outside the root stands at \"x\""},
   };
   for (const auto& mistake : mistakes) {
     const auto result = explore_store(mistake.store);
-    const Failure* found = nullptr;
-    for (const auto& [cause, failure] : result.exploration.tally.failures) {
-      if (failure.violation.subject == mistake.operation &&
-          (found == nullptr || failure.unit < found->unit))
-        found = &failure;
-    }
-    ASSERT_NE(found, nullptr) << mistake.store;
+    const auto& failures = result.exploration.tally.failures;
+    const auto found = std::ranges::find_if(failures, [&](const auto& failure) {
+      const auto& violation = failure.second.violation;
+      return violation.kind == mistake.kind &&
+             violation.message.find(mistake.message) != std::string::npos;
+    });
+    ASSERT_NE(found, failures.end()) << mistake.store << ": " << mistake.message;
     auto runner = runner_for(mistake.store);
     const auto minimized =
-        minimize(runner, found->plan, found->violation.kind, Clock::time_point::max());
+        minimize(runner, found->second.plan, mistake.kind, Clock::time_point::max());
     ASSERT_TRUE(minimized.has_value());
-    EXPECT_EQ(minimized->violation.kind, mistake.kind) << mistake.store;
-    EXPECT_NE(minimized->violation.message.find(mistake.words), std::string::npos)
+    EXPECT_NE(minimized->violation.message.find(mistake.message), std::string::npos)
         << minimized->violation.message;
     const auto& plan = minimized->plan;
-    ASSERT_EQ(plan.foreign.size(), 1U) << to_json(plan);
-    EXPECT_EQ(plan.workers[0].size(), 1U) << to_json(plan);
+    EXPECT_EQ(plan.foreign.size(), 1U) << to_json(plan);
+    EXPECT_LE(plan.workers[0].size(), 1U) << to_json(plan);  // none: the survivor shows it
     EXPECT_TRUE(plan.setup.empty()) << to_json(plan);
     EXPECT_TRUE(plan.faults.empty()) << to_json(plan);
     EXPECT_EQ(describe_disturbances(minimized->history),
