@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "faultinject/syscall_table.h"
 #include "harness/engine/engine.h"
@@ -44,9 +46,12 @@ Operation operation_of(Kind kind, const std::string& key) {
   return operation;
 }
 
-Plan plan_of(ForeignKind kind, const std::string& path, Kind operation, const std::string& key) {
-  return {
-      .setup = {kObject}, .workers = {{operation_of(operation, key)}}, .foreign = {{kind, path}}};
+Plan plan_of(ForeignObject foreign, Kind operation, const std::string& key) {
+  const bool leads_to_object =
+      foreign.kind == ForeignKind::kSymlinkToObject || key.ends_with(kLinkedObject);
+  return {.setup = leads_to_object ? std::vector{kObject} : std::vector<Operation>{},
+          .workers = {{operation_of(operation, key)}},
+          .foreign = {std::move(foreign)}};
 }
 
 bool leads_to_directory(ForeignKind kind) {
@@ -67,10 +72,12 @@ std::vector<Plan> plans_with(ForeignKind kind) {
   if (leads_to_directory(kind)) paths.emplace_back("d/x");
   std::vector<Plan> plans;
   for (const auto& path : paths) {
-    for (const auto operation : kWholeRoot) plans.push_back(plan_of(kind, path, operation, ""));
-    plans.push_back(plan_of(kind, path, Kind::kList, path + "/"));
+    for (const auto operation : kWholeRoot) plans.push_back(plan_of({kind, path}, operation, ""));
+    plans.push_back(plan_of({kind, path}, Kind::kList, path + "/"));
+    plans.push_back(plan_of({kind, path}, Kind::kList, ""));
+    plans.back().setup = {kObject};
     for (const auto& key : keys_at(kind, path)) {
-      for (const auto operation : kOneKey) plans.push_back(plan_of(kind, path, operation, key));
+      for (const auto operation : kOneKey) plans.push_back(plan_of({kind, path}, operation, key));
     }
   }
   return plans;
@@ -105,7 +112,7 @@ void run_plan(Job& job, Plan plan) {
 
 Result<EngineResult> run_foreign_engine(const StoreEntry& store, const EngineOptions& options) {
   EngineResult result{.name = "foreign"};
-  const auto why_no_device = why_no_devices(options.explore.directory);
+  const auto why_no_device = why_no_devices();
   if (!why_no_device.empty()) result.left_out = "devices, since there is no " + why_no_device;
   auto plans = plans_below_an_object();
   for (const auto kind : kForeignKinds) {

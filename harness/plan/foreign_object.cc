@@ -13,6 +13,7 @@
 #include <map>
 #include <system_error>
 
+#include "harness/plan/scratch_directory.h"
 #include "harness/plan/tree_walk.h"
 #include "store/unique_fd.h"
 
@@ -91,7 +92,8 @@ Result<void> make_object(const std::string& root, const ForeignObject& object) {
   const int made = type == S_IFLNK   ? ::symlink(target_of(object).c_str(), path.c_str())
                    : type == S_IFDIR ? ::mkdir(path.c_str(), 0700)
                                      : ::mknod(path.c_str(), type | 0600, device_number());
-  if (made != 0) return cannot("make a foreign object", object.path);
+  if (made != 0)
+    return cannot(type == S_IFLNK ? "symlink" : type == S_IFDIR ? "mkdir" : "mknod", object.path);
   return {};
 }
 
@@ -172,12 +174,11 @@ std::optional<Obstacle> obstacle_to(std::string_view key,
   return std::nullopt;
 }
 
-std::string why_no_devices(const std::string& directory) {
-  const std::string path = directory + "/device";
-  if (::mknod(path.c_str(), S_IFCHR | 0600, device_number()) != 0)
-    return "mknod: " + std::generic_category().message(errno);
-  ::unlink(path.c_str());
-  return "";
+std::string why_no_devices() {
+  const auto scratch = ScratchDirectory::create();
+  if (!scratch) return to_string(scratch.error());
+  const auto made = make_object(scratch->path(), {ForeignKind::kDevice, "device"});
+  return made ? "" : to_string(made.error());
 }
 
 }  // namespace crashgate::harness

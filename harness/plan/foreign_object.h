@@ -59,7 +59,7 @@ struct Obstacle {
 std::optional<Obstacle> obstacle_to(std::string_view key,
                                     const std::vector<ForeignObject>& objects);
 
-/// Whether we may make devices in `directory` (CAP_MKNOD). Empty: yes, else why not.
-std::string why_no_devices(const std::string& directory);
+/// Whether this machine lets us make devices (CAP_MKNOD). Empty: yes, else why not.
+std::string why_no_devices();
 
 }  // namespace crashgate::harness

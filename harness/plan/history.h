@@ -86,6 +86,7 @@ struct History {
   std::uint64_t crash_tree_hash =
       0;  // of the tree that the workers left, names of temporaries taken as equal
   bool timed_out = false;
+  bool stuck = false;  // likewise, and that was not for want of time
   bool deadlocked = false;
   std::uint32_t kills_begun = 0;     // processes that came to where the plan kills them
   std::uint32_t kills = 0;           // those of them that ended by SIGKILL

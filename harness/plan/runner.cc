@@ -225,10 +225,9 @@ struct Runner::State {
       if (left == 1 && !history.plan.foreign.empty()) {
         const pid_t last = *std::ranges::max_element(children);
         looks = sleeps_on_a_file(last) ? looks + 1 : 0;
-        if (looks == kMostLooks || processor_time(last) > kMostProcessorTime)
-          deadline = Clock::now();
+        if (looks == kMostLooks || processor_time(last) > kMostProcessorTime) history.stuck = true;
       }
-      if (left == 0 || Clock::now() < deadline) continue;
+      if (left == 0 || (!history.stuck && Clock::now() < deadline)) continue;
       history.timed_out = true;
       for (const pid_t child : children) {
         if (child != kReaped) ::kill(child, SIGKILL);
@@ -344,7 +343,7 @@ Result<Runner> Runner::create(const StoreEntry& store, std::string directory) {
 
 Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
   auto history = run_once(plan, options);
-  if (history && history->timed_out) history = run_once(plan, options);
+  if (history && history->timed_out && !history->stuck) history = run_once(plan, options);
   return history;
 }
 

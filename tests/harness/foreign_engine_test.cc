@@ -115,6 +115,7 @@ TEST_F(ForeignEngine, SeesThatAProcessWaitsAtAFifo) {
   const auto history = runner.run(plan, {.timeout = std::chrono::hours(1)});
   ASSERT_TRUE(history.has_value());
   EXPECT_TRUE(history->timed_out);
+  EXPECT_TRUE(history->stuck);
   EXPECT_EQ(history->processes[0].events[1].outcome, Outcome::kPending);
 }
 
