@@ -19,7 +19,7 @@ constexpr Engine kEngines[] = {
     {"foreign",
      "puts symlinks, FIFOs, sockets, devices and directories at keys and above them, and tries "
      "every operation there",
-     0.05, false, run_foreign_engine},
+     0.07, false, run_foreign_engine},
     {"interleave",
      "lets a second process run at every storage call of a first, which then goes on, fails or "
      "dies",

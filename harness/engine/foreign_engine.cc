@@ -19,16 +19,11 @@ namespace {
 using faultinject::Row;
 using Kind = OperationKind;
 
-// The kinds with fewest plans first, for a budget that ends early.
-constexpr ForeignKind kForeignKinds[] = {ForeignKind::kFifo,
-                                         ForeignKind::kSocket,
-                                         ForeignKind::kDevice,
-                                         ForeignKind::kDirectory,
-                                         ForeignKind::kSymlinkToFile,
-                                         ForeignKind::kSymlinkToNothing,
-                                         ForeignKind::kSymlinkToObject,
-                                         ForeignKind::kSymlinkToRoot,
-                                         ForeignKind::kSymlinkToDirectory};
+// The most telling first, for a budget that ends early.
+constexpr ForeignKind kForeignKinds[] = {
+    ForeignKind::kFifo,          ForeignKind::kSymlinkToFile,   ForeignKind::kSymlinkToDirectory,
+    ForeignKind::kSymlinkToRoot, ForeignKind::kSymlinkToObject, ForeignKind::kSymlinkToNothing,
+    ForeignKind::kSocket,        ForeignKind::kDevice,          ForeignKind::kDirectory};
 
 // What looks at the whole root comes first: a mistake there shows beside every other operation, and
 // a finding is the first plan that showed it.
@@ -114,11 +109,12 @@ Result<EngineResult> run_foreign_engine(const StoreEntry& store, const EngineOpt
   EngineResult result{.name = "foreign"};
   const auto why_no_device = why_no_devices();
   if (!why_no_device.empty()) result.left_out = "devices, since there is no " + why_no_device;
-  auto plans = plans_below_an_object();
+  std::vector<Plan> plans;
   for (const auto kind : kForeignKinds) {
     if (kind == ForeignKind::kDevice && !why_no_device.empty()) continue;
     std::ranges::move(plans_with(kind), std::back_inserter(plans));
   }
+  std::ranges::move(plans_below_an_object(), std::back_inserter(plans));
   auto explored = explore(
       store, plans.size(), [&](Job& job, std::uint64_t unit) { run_plan(job, plans[unit]); },
       options.explore);
