@@ -83,6 +83,7 @@ constexpr Need kNeeds[] = {
     {"process-id namespaces", "verify: two processes of one process id", why_no_pid_namespaces,
      false},
     {"small disks", "verify: a full disk", why_no_small_disk, false},
+    {"devices", "verify: a device where an object should be", why_no_devices, false},
     {"recorded disks", "verify, check --disk, litmus: real file systems",
      faultinject::why_no_recorded_disk, false},
 };

@@ -56,6 +56,10 @@ int replay(const std::string& case_path, bool quiet) {
   if (saved->plan.disk_size != 0 && !why_no_small_disk().empty()) {
     return complain("the case needs a disk of its own: " + why_no_small_disk(), kExitInconclusive);
   }
+  const bool needs_device = std::ranges::find(saved->plan.foreign, ForeignKind::kDevice,
+                                              &ForeignObject::kind) != saved->plan.foreign.end();
+  if (needs_device && !why_no_devices().empty())
+    return complain("the case needs a device: " + why_no_devices(), kExitInconclusive);
   install_interrupt_handler();
   auto scratch = ScratchDirectory::create();
   if (!scratch) return complain(to_string(scratch.error()), kExitFailed);

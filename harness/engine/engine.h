@@ -63,6 +63,7 @@ std::span<const Engine> engines();
 
 Result<EngineResult> run_kill_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_fault_engine(const StoreEntry& store, const EngineOptions& options);
+Result<EngineResult> run_foreign_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_interleave_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_power_engine(const StoreEntry& store, const EngineOptions& options);
 Result<EngineResult> run_disk_engine(const StoreEntry& store, const EngineOptions& options);

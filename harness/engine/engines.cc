@@ -16,6 +16,10 @@ constexpr Engine kEngines[] = {
      "makes every storage call fail with every errno that it may return, or transfer less than "
      "asked",
      0.12, false, run_fault_engine},
+    {"foreign",
+     "puts symlinks, FIFOs, sockets, devices and directories at keys and above them, and tries "
+     "every operation there",
+     0.07, false, run_foreign_engine},
     {"interleave",
      "lets a second process run at every storage call of a first, which then goes on, fails or "
      "dies",

@@ -58,11 +58,12 @@ void change_operations(const Plan& plan, std::vector<Plan>& smaller, Change chan
   }
 }
 
-// All keys at once, so that keys that were equal, or neighbours, stay so.
+// All keys at once, so that keys that were equal, or neighbours, stay so. Not where something
+// foreign stands at one of them.
 void rename_keys(const Plan& plan, std::vector<Plan>& smaller) {
   static const std::vector<std::string> kSimple = {"k", "l", "m", "n", "o", "p"};
   const auto keys = keys_of(plan);
-  if (keys.size() > kSimple.size()) return;
+  if (keys.size() > kSimple.size() || !plan.foreign.empty()) return;
   std::map<std::string, std::string> names;
   for (std::size_t i = 0; i < keys.size(); ++i) names[keys[i]] = kSimple[i];
   Plan renamed = plan;
@@ -100,6 +101,8 @@ std::vector<Plan> smaller_plans(const Plan& plan) {
   }
   for (std::size_t i = 0; i < plan.setup.size(); ++i)
     add([&](Plan& one) { one.setup = without(plan.setup, i); });
+  for (std::size_t i = 0; i < plan.foreign.size(); ++i)
+    add([&](Plan& one) { one.foreign = without(plan.foreign, i); });
   if (plan.same_process_ids) add([](Plan& one) { one.same_process_ids = false; });
   if (plan.disk_size != 0) add([](Plan& one) { one.disk_size = 0; });
   if (plan.descriptor_limit != 0) add([](Plan& one) { one.descriptor_limit = 0; });

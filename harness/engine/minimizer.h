@@ -15,10 +15,10 @@ struct Minimized {
 };
 
 /// A plan none of whose single shrinks shows a violation of the same kind, or the smallest found by
-/// `deadline`. Shrinks: a process, an operation, a fault, a change of turn less; no small disk, no
-/// limit of descriptors; a simpler key, a smaller payload, an earlier call, a smaller disk or
-/// limit. Null history calls mean that `plan` did not fail when run again, which the caller reports
-/// as flaky.
+/// `deadline`. Shrinks: a process, an operation, a fault, a change of turn, a foreign object less;
+/// no small disk, no limit of descriptors; a simpler key, a smaller payload, an earlier call, a
+/// smaller disk or limit. Null history calls mean that `plan` did not fail when run again, which
+/// the caller reports as flaky.
 Result<Minimized> minimize(Runner& runner, const Plan& plan, FindingKind kind,
                            Clock::time_point deadline);
 

@@ -151,6 +151,9 @@ std::string describe_payload(const History& history, std::size_t payload) {
 
 std::vector<std::string> describe_disturbances(const History& history) {
   std::vector<std::string> lines;
+  for (const auto& object : history.plan.foreign)
+    lines.push_back(
+        fmt::format("{} stands at \"{}\"", describe(object.kind), printable(object.path)));
   for (std::size_t i = 0; i < history.calls.size(); ++i) {
     const auto& call = history.calls[i];
     if (const auto interrupted = interrupted_call(history, i)) {
@@ -172,6 +175,8 @@ std::vector<std::string> describe_disturbances(const History& history) {
 
 std::string disturbance_signature(const History& history) {
   std::set<std::string> parts;
+  for (const auto& object : history.plan.foreign)
+    parts.insert(fmt::format("foreign:{}", to_string(object.kind)));
   for (std::size_t i = 0; i < history.calls.size(); ++i) {
     const auto& call = history.calls[i];
     if (const auto interrupted = interrupted_call(history, i)) {

@@ -33,8 +33,8 @@ std::string describe_operation(const History& history, std::uint32_t process,
                                std::uint32_t operation);
 /// The payload's writer: `put "k" (4096 bytes) of process 1`, or `the setup's put "k"`.
 std::string describe_payload(const History& history, std::size_t payload);
-/// What disturbed the run, in order: kills, errors, short writes, changes of turn in the middle of
-/// an operation.
+/// What disturbed the run: foreign objects; and in order: kills, errors, short writes, changes of
+/// turn in the middle of an operation.
 std::vector<std::string> describe_disturbances(const History& history);
 /// The same for the id of a finding: no numbers, no keys, no errnos.
 std::string disturbance_signature(const History& history);

@@ -9,6 +9,7 @@
 
 #include "faultinject/syscall_table.h"
 #include "harness/judge/describe.h"
+#include "harness/judge/foreign.h"
 #include "harness/judge/key_history.h"
 
 namespace crashgate::harness {
@@ -39,12 +40,39 @@ void add(Violations& violations, const Site& site, FindingKind kind, std::string
   add(violations, site.history, kind, to_string(site.operation.kind), std::move(message));
 }
 
+// Every operation that has begun.
+template <typename Visit>
+void for_each_site(const History& history, Visit visit) {
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto count = operations_of(history.plan, history.survivor, process).size();
+    for (std::uint32_t number = 0; number <= count; ++number) {
+      const auto& event = history.processes[process].events[number];
+      if (event.outcome == Outcome::kNotBegun) continue;
+      visit(Site{history, process, number, operation_at(history, process, number), event});
+    }
+  }
+}
+
+std::string what_hangs(const History& history) {
+  std::string text;
+  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
+    const auto& events = history.processes[process].events;
+    const auto pending = std::ranges::find(events, Outcome::kPending, &Event::outcome);
+    if (pending == events.end()) continue;
+    text += text.empty() ? ": " : ", ";
+    text +=
+        describe_operation(history, process, static_cast<std::uint32_t>(pending - events.begin()));
+    text += " did not return";
+  }
+  return text;
+}
+
 // How the processes ended.
 void judge_ends(const History& history, Violations& violations) {
   if (history.timed_out || history.deadlocked) {
     add(violations, history, FindingKind::kHang, "run",
         history.deadlocked ? "every process waits for a lock that another one holds"
-                           : "the run did not end in time");
+                           : "the run did not end in time" + what_hangs(history));
     return;
   }
   for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
@@ -67,6 +95,27 @@ void judge_ends(const History& history, Violations& violations) {
   }
 }
 
+void judge_foreign(const History& history, Violations& violations) {
+  if (history.plan.foreign.empty()) return;
+  std::optional<Site> first_to_damage;
+  for_each_site(history, [&](const Site& site) {
+    if (site.event.damaged && (!first_to_damage || site.event.end < first_to_damage->event.end))
+      first_to_damage.emplace(site);
+  });
+  if (first_to_damage) {
+    add(violations, *first_to_damage, FindingKind::kErrorContract,
+        fmt::format("{} touched what is not the store's: {}", first_to_damage->name(),
+                    history.foreign_damage));
+  } else if (!history.foreign_damage.empty()) {
+    add(violations, history, FindingKind::kErrorContract, "run",
+        "the run touched what is not the store's: " + history.foreign_damage);
+  }
+  for_each_site(history, [&](const Site& site) {
+    if (auto wrong = judge_foreign_answer(history, site.process, site.number))
+      add(violations, site, FindingKind::kErrorContract, std::move(*wrong));
+  });
+}
+
 // The disk of a plan holds so much; what the worker's live objects and this payload need together
 // may be more.
 bool may_be_out_of_space(const Site& site) {
@@ -76,6 +125,7 @@ bool may_be_out_of_space(const Site& site) {
 
 bool is_allowed_error(const Site& site) {
   const auto& event = site.event;
+  if (obstacle_to(site.operation.key, site.history.plan.foreign)) return true;
   const bool reads =
       site.operation.kind == OperationKind::kGet || site.operation.kind == OperationKind::kGetRange;
   if (reads && event.code == ErrorCode::kNotFound) return true;
@@ -191,17 +241,15 @@ std::vector<Violation> judge(const History& history) {
   Violations violations;
   judge_ends(history, violations);
   if (!violations.empty()) return violations;
-  for (std::uint32_t process = 0; process < history.processes.size(); ++process) {
-    const auto count = operations_of(history.plan, history.survivor, process).size();
-    for (std::uint32_t number = 0; number <= count; ++number) {
-      const auto& event = history.processes[process].events[number];
-      if (event.outcome == Outcome::kNotBegun) continue;
-      const Site site{history, process, number, operation_at(history, process, number), event};
-      judge_answer(site, violations);
-      judge_barriers(site, violations);
-    }
-  }
+  // What was reached through something foreign shows in other answers, too: consequences.
+  judge_foreign(history, violations);
+  if (!violations.empty()) return violations;
+  for_each_site(history, [&](const Site& site) {
+    judge_answer(site, violations);
+    judge_barriers(site, violations);
+  });
   for (std::size_t key = 0; key < history.keys.size(); ++key) {
+    if (obstacle_to(history.keys[key], history.plan.foreign)) continue;
     if (auto violation = judge_key(history, key)) violations.push_back(std::move(*violation));
   }
   judge_leftovers(history, violations);

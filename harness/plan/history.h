@@ -38,6 +38,7 @@ struct Event {
       true;  // list: sorted, no key twice, none without the prefix, none that is not the plan's
   std::uint64_t inode =
       0;  // of what stands at the key's path after a put or put_if_absent under a fault
+  bool damaged = false;  // something foreign was not as it was placed, once the operation had ended
   std::array<char, 160>
       text{};  // kError: operation and path; list: the first key that should not be there
 };
@@ -81,9 +82,11 @@ struct History {
   std::uint64_t lost_calls = 0;                // calls made beyond the record's capacity
   std::vector<std::string>
       leftovers;  // files in the root that hold payload data and are no listed key, after recovery
+  std::string foreign_damage;  // damage_to_foreign_objects at the end
   std::uint64_t crash_tree_hash =
       0;  // of the tree that the workers left, names of temporaries taken as equal
   bool timed_out = false;
+  bool stuck = false;  // likewise, and that was not for want of time
   bool deadlocked = false;
   std::uint32_t kills_begun = 0;     // processes that came to where the plan kills them
   std::uint32_t kills = 0;           // those of them that ended by SIGKILL

@@ -7,6 +7,7 @@
 
 #include "faultinject/shared_page.h"
 #include "harness/plan/payload.h"
+#include "store/key.h"
 
 namespace crashgate::harness {
 namespace {
@@ -135,6 +136,20 @@ Result<std::vector<Operation>> operations_from_json(const nlohmann::json& array,
   return operations;
 }
 
+Result<std::vector<ForeignObject>> foreign_from_json(const nlohmann::json& array) {
+  std::vector<ForeignObject> objects;
+  for (const auto& object : array) {
+    const auto kind = find_foreign_kind(object.at("kind").get<std::string>());
+    if (!kind) return bad("unknown kind", "foreign");
+    auto path = unescape(object.at("path").get<std::string>());
+    if (!path) return tl::unexpected(path.error());
+    if (!is_valid_key(*path) || obstacle_to(*path, objects))
+      return bad("not a path, or one that leads through another", "foreign");
+    objects.push_back({*kind, std::move(*path)});
+  }
+  return objects;
+}
+
 }  // namespace
 
 std::string_view to_string(OperationKind kind) {
@@ -163,7 +178,9 @@ bool has_conflicting_keys(const Plan& plan) {
 
 std::vector<Operation> survivor_operations(const Plan& plan) {
   constexpr std::uint64_t kSize = 100;
-  const auto keys = keys_of(plan);
+  auto keys = keys_of(plan);
+  std::erase_if(keys,
+                [&](const std::string& key) { return obstacle_to(key, plan.foreign).has_value(); });
   std::vector<Operation> operations{{.kind = OperationKind::kRecover}};
   for (const auto& key : keys) operations.push_back({.kind = OperationKind::kGet, .key = key});
   operations.push_back({.kind = OperationKind::kList});
@@ -263,6 +280,9 @@ nlohmann::json to_json(const Plan& plan) {
   if (plan.same_process_ids) object["same_process_ids"] = true;
   if (plan.descriptor_limit != 0) object["descriptor_limit"] = plan.descriptor_limit;
   if (plan.disk_size != 0) object["disk_size"] = plan.disk_size;
+  for (const auto& foreign : plan.foreign)
+    object["foreign"].push_back(
+        {{"kind", to_string(foreign.kind)}, {"path", escape(foreign.path)}});
   return object;
 }
 
@@ -295,6 +315,9 @@ Result<Plan> plan_from_json(const nlohmann::json& json) try {
   plan.same_process_ids = json.value("same_process_ids", false);
   plan.descriptor_limit = natural_or_zero<std::uint32_t>(json, "descriptor_limit");
   plan.disk_size = natural_or_zero<std::uint64_t>(json, "disk_size");
+  auto foreign = foreign_from_json(json.value("foreign", nlohmann::json::array()));
+  if (!foreign) return tl::unexpected(foreign.error());
+  plan.foreign = std::move(*foreign);
   if (auto checked = check_references_and_room(plan); !checked)
     return tl::unexpected(checked.error());
   return plan;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "faultinject/rule.h"
+#include "harness/plan/foreign_object.h"
 #include "store/error.h"
 
 namespace crashgate::harness {
@@ -67,6 +68,7 @@ struct Plan {
       0;  // descriptors that a worker may open beyond those it has; 0: no limit
   std::uint64_t disk_size =
       0;  // bytes of a tmpfs to run on (needs CAP_SYS_ADMIN); 0: the scratch directory
+  std::vector<ForeignObject> foreign;  // there before the setup
 };
 
 /// Processes, the survivors included, that a plan can have, and operations in one process.
@@ -84,7 +86,7 @@ std::vector<std::string> keys_of(const Plan& plan);
 /// answer.
 bool has_conflicting_keys(const Plan& plan);
 /// What a survivor does after opening the store: recover; look at every key; and show that the
-/// store works on.
+/// store works on. A key with something foreign in its way is left to the workers.
 std::vector<Operation> survivor_operations(const Plan& plan);
 /// How many survivors a plan has: one that ends by itself, after those that the plan kills.
 std::uint32_t survivor_count(const Plan& plan);

@@ -26,6 +26,7 @@
 #include "harness/clock.h"
 #include "harness/plan/leftovers.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/plan/stuck_process.h"
 #include "harness/plan/tree_walk.h"
 #include "harness/plan/worker.h"
 
@@ -33,6 +34,12 @@ namespace crashgate::harness {
 namespace {
 
 constexpr pid_t kReaped = 0;
+
+// With something foreign in its way a store may wait for ever, or go round for ever: a process that
+// sleeps on a file at so many looks, a tenth of a second apart, or has used so much of a processor,
+// is not waited for. Operations on small roots take milliseconds.
+constexpr int kMostLooks = 3;
+constexpr auto kMostProcessorTime = std::chrono::seconds(1);
 
 // The end of a child is told by SIGCHLD, which is blocked while a run lasts and waited for with a
 // time limit: a descriptor for each child, polled, takes three times as long.
@@ -199,6 +206,7 @@ struct Runner::State {
   // reaped.
   void reap(std::vector<pid_t> children, std::uint32_t first_process, bool with_turns,
             Clock::time_point deadline, History& history) {
+    int looks = 0;
     for (std::size_t left = children.size(); left > 0;) {
       child_signal->wait(deadline);
       for (std::size_t i = 0; i < children.size(); ++i) {
@@ -213,7 +221,12 @@ struct Runner::State {
         children[i] = kReaped;
         --left;
       }
-      if (left == 0 || Clock::now() < deadline) continue;
+      if (left == 1 && !history.plan.foreign.empty()) {
+        const pid_t last = *std::ranges::max_element(children);
+        looks = sleeps_on_a_file(last) ? looks + 1 : 0;
+        if (looks == kMostLooks || processor_time(last) > kMostProcessorTime) history.stuck = true;
+      }
+      if (left == 0 || (!history.stuck && Clock::now() < deadline)) continue;
       history.timed_out = true;
       for (const pid_t child : children) {
         if (child != kReaped) ::kill(child, SIGKILL);
@@ -329,7 +342,7 @@ Result<Runner> Runner::create(const StoreEntry& store, std::string directory) {
 
 Result<History> Runner::run(const Plan& plan, const RunOptions& options) {
   auto history = run_once(plan, options);
-  if (history && history->timed_out) history = run_once(plan, options);
+  if (history && history->timed_out && !history->stuck) history = run_once(plan, options);
   return history;
 }
 
@@ -344,19 +357,27 @@ Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   history.payloads = payloads_of(plan, history.survivor, survivor_count(plan));
   reset(*state.shared);
 
-  const std::string root = state.directory + "/" + std::to_string(state.runs++);
-  if (::mkdir(root.c_str(), 0700) != 0)
-    return tl::unexpected(error_from_errno(errno, "mkdir", root));
-  struct RemoveRoot {
+  const std::string place = state.directory + "/" + std::to_string(state.runs++);
+  const std::string root = plan.foreign.empty() ? place : place + "/root";
+  if (::mkdir(place.c_str(), 0700) != 0)
+    return tl::unexpected(error_from_errno(errno, "mkdir", place));
+  struct RemovePlace {
     const std::string& path;
-    ~RemoveRoot() { (void)remove_tree(path); }
-  } remove_root{root};
+    ~RemovePlace() { (void)remove_tree(path); }
+  } remove_place{place};
+  if (root != place && ::mkdir(root.c_str(), 0700) != 0)
+    return tl::unexpected(error_from_errno(errno, "mkdir", root));
 
   std::optional<SmallDisk> disk;
   if (plan.disk_size != 0) {
     auto mounted = SmallDisk::mount(root, plan.disk_size);
     if (!mounted) return tl::unexpected(mounted.error());
     disk.emplace(std::move(*mounted));
+  }
+
+  if (!plan.foreign.empty()) {
+    if (auto placed = place_foreign_objects(root, plan.foreign); !placed)
+      return tl::unexpected(placed.error());
   }
 
   const auto deadline = Clock::now() + options.timeout;
@@ -374,6 +395,7 @@ Result<History> Runner::run_once(const Plan& plan, const RunOptions& options) {
   }
   state.collect(history);
   history.leftovers = find_leftovers(root, history.keys);
+  if (!plan.foreign.empty()) history.foreign_damage = damage_to_foreign_objects(root, plan.foreign);
   return history;
 }
 

@@ -48,7 +48,8 @@ class Runner {
 
   /// An error only where the harness itself failed (fork, mapping, directory); everything else is
   /// in the History. A run that does not end in time is repeated once before it counts as a hang:
-  /// it may have been the machine that stood still.
+  /// it may have been the machine that stood still. Where the plan has foreign objects, a process
+  /// that is seen to be stuck is a hang at once. There the root is beside a directory "outside".
   Result<History> run(const Plan& plan, const RunOptions& options = {});
 
  private:

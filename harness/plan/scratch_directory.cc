@@ -168,11 +168,19 @@ Result<void> remove_tree(const std::string& path) {
 }
 
 Result<void> copy_tree(const std::string& from, const std::string& to) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  std::filesystem::copy(
-      from, to,
-      std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks,
-      error);
+  fs::create_directory(to, from, error);
+  for (fs::recursive_directory_iterator entry(from, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const auto target = fs::path(to) / entry->path().lexically_relative(from);
+    const auto type = entry->symlink_status(error).type();
+    if (type == fs::file_type::directory)
+      fs::create_directory(target, entry->path(), error);
+    else if (type == fs::file_type::regular || type == fs::file_type::symlink)
+      fs::copy(entry->path(), target, fs::copy_options::copy_symlinks, error);
+    if (error) break;
+  }
   if (error) return tl::unexpected(error_from_errno(error.value(), "copy", from));
   return {};
 }

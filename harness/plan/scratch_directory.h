@@ -40,7 +40,8 @@ class ScratchDirectory {
 Result<void> remove_tree(const std::string& path);
 /// The same of one entry of a directory that is open. 0, or the errno of what failed.
 int remove_entry(int directory, const char* name);
-/// Copies the tree at `from` (directories, regular files, symlinks) to `to`, which must not exist.
+/// Copies the directories, regular files and symlinks of the tree at `from` to `to`, which must not
+/// exist.
 Result<void> copy_tree(const std::string& from, const std::string& to);
 
 }  // namespace crashgate::harness

@@ -257,6 +257,9 @@ void run_process(const WorkerContext& context) {
     if (process.open()) {
       for (std::size_t i = 0; i < operations.size(); ++i) {
         process.perform(i + 1, operations[i], static_cast<std::uint16_t>(context.process));
+        if (!plan.foreign.empty())
+          process.event(i + 1).damaged =
+              !damage_to_foreign_objects(context.root, plan.foreign).empty();
       }
     }
     process.store.reset();

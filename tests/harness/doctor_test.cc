@@ -34,7 +34,7 @@ TEST_F(Doctor, FindsAllThatTheSuiteUses) {
   EXPECT_EQ(end.errors, "");
   for (const auto* what :
        {"shim library", "ptrace and seccomp", "private mounts", "process-id namespaces",
-        "small disks", "recorded disks", "ext4", "xfs", "btrfs"}) {
+        "small disks", "devices", "recorded disks", "ext4", "xfs", "btrfs"}) {
     EXPECT_NE(line_about(what, end.output).find(" yes "), std::string::npos) << end.output;
   }
   EXPECT_TRUE(std::filesystem::is_empty(place_ / "scratch"));

@@ -39,9 +39,9 @@ void expect_valid(const Plan& plan) {
 }
 
 // Compared from left to right. All are natural numbers, so no plan can be made smaller for ever.
-using Measure = std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, bool, bool, bool,
-                           std::uint64_t, std::size_t, std::size_t, std::uint64_t, std::uint64_t,
-                           std::uint64_t, std::uint32_t>;
+using Measure = std::tuple<std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, bool,
+                           bool, bool, std::uint64_t, std::size_t, std::size_t, std::uint64_t,
+                           std::uint64_t, std::uint64_t, std::uint32_t>;
 
 Measure measure(const Plan& plan) {
   std::size_t operations = plan.setup.size();
@@ -71,6 +71,7 @@ Measure measure(const Plan& plan) {
           operations,
           plan.faults.size(),
           plan.preemptions.size(),
+          plan.foreign.size(),
           plan.same_process_ids,
           plan.disk_size != 0,
           plan.descriptor_limit != 0,
@@ -96,6 +97,7 @@ TEST(SmallerPlans, AreValidAndReallySmaller) {
     if (number % 3 == 0) plan = with_survivor_faults(plan);
     if (number % 3 == 1) plan.disk_size = 1 << 20;
     if (number % 3 == 2) plan.descriptor_limit = 5;
+    if (number % 2 == 1) plan.foreign = {{ForeignKind::kFifo, "x"}, {ForeignKind::kSocket, "y"}};
     for (const auto& smaller : smaller_plans(plan)) {
       expect_valid(smaller);
       if (HasFatalFailure()) return;
@@ -109,6 +111,7 @@ TEST(SmallerPlans, AreValidAllTheWayDown) {
     auto plan = with_survivor_faults(generate_plan(12, number, true));
     plan.disk_size = 1 << 20;
     plan.descriptor_limit = 5;
+    plan.foreign = {{ForeignKind::kSymlinkToRoot, "k"}};
     // A different way down for each plan.
     for (std::size_t step = 0;; ++step) {
       const auto smaller = smaller_plans(plan);
@@ -124,6 +127,7 @@ TEST(SmallerPlans, AreValidAllTheWayDown) {
     EXPECT_TRUE(plan.setup.empty());
     EXPECT_EQ(plan.disk_size, 0U);
     EXPECT_EQ(plan.descriptor_limit, 0U);
+    EXPECT_TRUE(plan.foreign.empty());
   }
 }
 

@@ -222,6 +222,79 @@ TEST(Oracle, ErrorsThatTheMachineMade) {
   expect_clean(make_history(plan, out_of(ENOSPC)));
 }
 
+Plan with_foreign(ForeignKind kind, const std::string& path, const Operation& operation) {
+  auto plan = plan_of({{operation}});
+  plan.foreign = {{kind, path}};
+  return plan;
+}
+
+// The perfect answer where no object can be.
+Twist refused(ErrorCode code) {
+  return at(0, 1, [=](Event& event, Contents& contents, History&) {
+    fail(event, code);
+    contents.clear();
+  });
+}
+
+TEST(Oracle, WhatIsNoObjectIsNeverTakenForOne) {
+  for (const auto kind : {ForeignKind::kFifo, ForeignKind::kSymlinkToFile}) {
+    for (const auto& operation : {kPut, kClaim, kRemove, kGet, kRange}) {
+      for (const auto code : {ErrorCode::kNotAnObject, ErrorCode::kNotFound, ErrorCode::kIo})
+        expect_clean(make_history(with_foreign(kind, "k", operation), refused(code)));
+      for (const auto code : {ErrorCode::kAlreadyExists, ErrorCode::kIndeterminate})
+        expect_first(make_history(with_foreign(kind, "k", operation), refused(code)),
+                     FindingKind::kErrorContract, to_string(operation.kind), to_string(code));
+      const auto succeed = [](Event& event, Contents&, History&) { event.outcome = Outcome::kOk; };
+      expect_first(make_history(with_foreign(kind, "k", operation), at(0, 1, succeed)),
+                   FindingKind::kErrorContract, to_string(operation.kind),
+                   "although no object can be at its key");
+    }
+  }
+  const auto say_yes = [](Event& event, Contents&, History&) { event.exists = true; };
+  expect_clean(make_history(with_foreign(ForeignKind::kSocket, "k", kExists)));
+  expect_first(make_history(with_foreign(ForeignKind::kSocket, "k", kExists), at(0, 1, say_yes)),
+               FindingKind::kErrorContract, "exists", "although no object can be");
+}
+
+TEST(Oracle, AKeyWithADirectoryAtItOrAFifoOnTheWayIsAbsent) {
+  const Operation below{.kind = Kind::kRemove, .key = "f/k"};
+  expect_clean(make_history(with_foreign(ForeignKind::kDirectory, "k", kRemove)));
+  expect_clean(make_history(with_foreign(ForeignKind::kFifo, "f", below)));
+  expect_first(make_history(with_foreign(ForeignKind::kSymlinkToRoot, "f", below)),
+               FindingKind::kErrorContract, "remove", "although no object can be");
+  expect_clean(make_history(with_foreign(ForeignKind::kDirectory, "k", kGet),
+                            refused(ErrorCode::kNotFound)));
+  expect_first(make_history(with_foreign(ForeignKind::kDirectory, "k", kPut)),
+               FindingKind::kErrorContract, "put", "although no object can be");
+}
+
+TEST(Oracle, AListHasNothingForeignInIt) {
+  auto plan = plan_of({{kList, kGet}});
+  plan.foreign = {{ForeignKind::kSymlinkToObject, "k"}};
+  const auto twist = [](bool listed) {
+    return [=](std::uint32_t process, std::uint32_t number, Event& event, Contents&, History&) {
+      if (process == 0 && number == 1) event.listed = listed ? 1 : 0;
+      if (process == 0 && number == 2) fail(event, ErrorCode::kNotAnObject);
+    };
+  };
+  expect_clean(make_history(plan, twist(false)));
+  expect_first(make_history(plan, twist(true)), FindingKind::kErrorContract, "list",
+               "lists \"k\", where no object can be");
+}
+
+TEST(Oracle, WhatIsForeignStaysAsItIs) {
+  auto plan = with_foreign(ForeignKind::kSymlinkToDirectory, "d", kPut);
+  plan.workers[0].push_back(kGet);
+  auto history = make_history(plan);
+  expect_clean(history);
+  history.foreign_damage = "\"file\" outside the root was changed";
+  expect_first(history, FindingKind::kErrorContract, "run", "outside the root was changed");
+  history.processes[0].events[1].damaged = history.processes[0].events[2].damaged = true;
+  expect_first(history, FindingKind::kErrorContract, "put",
+               "put \"k\" (100 bytes) of process 0 touched what is not the store's: \"file\"");
+  EXPECT_NE(judge(history)[0].cause.find("foreign:symlink-to-directory"), std::string::npos);
+}
+
 // An injected EIO: `changed` says whether the store was changed all the same.
 Twist failing(ErrorCode code, bool changed) {
   return at(0, 1, [=](Event& event, Contents& contents, History& history) {
@@ -441,6 +514,9 @@ TEST(Oracle, HangsAndEndsByItself) {
   auto history = make_history(plan_of({{kPut}}));
   history.timed_out = true;
   expect_first(history, FindingKind::kHang, "run", "in time");
+  history.processes[0].events[1].outcome = Outcome::kPending;
+  expect_first(history, FindingKind::kHang, "run",
+               "put \"k\" (100 bytes) of process 0 did not return");
   history.deadlocked = true;
   expect_first(history, FindingKind::kHang, "run", "lock");
 

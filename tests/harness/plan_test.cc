@@ -27,7 +27,8 @@ bool equal(const Plan& a, const Plan& b) {
          std::ranges::equal(a.faults, b.faults,
                             [](const Fault& x, const Fault& y) { return equal(x, y); }) &&
          a.preemptions == b.preemptions && a.same_process_ids == b.same_process_ids &&
-         a.descriptor_limit == b.descriptor_limit && a.disk_size == b.disk_size;
+         a.descriptor_limit == b.descriptor_limit && a.disk_size == b.disk_size &&
+         a.foreign == b.foreign;
 }
 
 // Without what an operation of its kind makes no use of, and JSON leaves out.
@@ -88,6 +89,7 @@ TEST(PlanJson, GivesEveryMemberBack) {
   plan.same_process_ids = true;
   plan.descriptor_limit = 7;
   plan.disk_size = 1 << 20;
+  plan.foreign = {{ForeignKind::kSymlinkToFile, "d/\xff"}, {ForeignKind::kDirectory, "d/e"}};
   const auto read = reread(plan);
   ASSERT_TRUE(read.has_value()) << to_string(read.error());
   EXPECT_TRUE(equal(*read, plan)) << to_json(*read) << to_json(plan);
@@ -150,6 +152,14 @@ TEST(PlanJson, RefusesBadMembers) {
       {"/descriptor_limit", std::uint64_t{1} << 32},
       {"/descriptor_limit", -1},
       {"/disk_size", -1},
+      {"/foreign", "fifo"},
+      {"/foreign/0", {{"kind", "fifo"}}},
+      {"/foreign/0", {{"kind", "file"}, {"path", "x"}}},
+      {"/foreign/0", {{"kind", "fifo"}, {"path", "../x"}}},
+      {"/foreign/0", {{"kind", "fifo"}, {"path", "/x"}}},
+      {"/foreign/0", {{"kind", "fifo"}, {"path", "x\\x00"}}},
+      {"/foreign", json::array({{{"kind", "symlink-to-directory"}, {"path", "x"}},
+                                {{"kind", "fifo"}, {"path", "x/y"}}})},
   };
   for (const auto& [pointer, value] : changes) {
     auto plan = small_plan();

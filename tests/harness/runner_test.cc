@@ -71,6 +71,10 @@ void leave(const std::string&, std::string_view) {
 void hang(const std::string&, std::string_view) {
   while (true) ::pause();
 }
+void go_round(const std::string& root, std::string_view) {
+  while (::access(root.c_str(), F_OK) == 0) {
+  }
+}
 void leak(const std::string& root, std::string_view) {
   const UniqueFd below(::open(root.c_str(), O_RDONLY | O_CLOEXEC));  // closed, unlike the next
   ::open(root.c_str(), O_RDONLY | O_CLOEXEC);
@@ -402,6 +406,20 @@ TEST_F(RunnerTest, EndsAProcessThatHangs) {
     EXPECT_EQ(violations[0].kind, FindingKind::kHang);
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
   }
+}
+
+// What is foreign may make a store go round for ever; that is known long before the time limit.
+TEST_F(RunnerTest, EndsAProcessThatGoesRoundForEver) {
+  const auto store = Misbehaving<go_round>::entry();
+  auto runner = runner_for(store);
+  auto plan = one_put();
+  plan.foreign = {{ForeignKind::kSymlinkToRoot, "x"}};
+  const auto history = run(runner, plan, {.timeout = std::chrono::hours(1)});
+  EXPECT_TRUE(history.timed_out);
+  EXPECT_TRUE(history.stuck);
+  const auto violations = judge(history);
+  ASSERT_EQ(violations.size(), 1U);
+  EXPECT_EQ(violations[0].kind, FindingKind::kHang);
 }
 
 TEST_F(RunnerTest, WorksOnAfterAHang) {

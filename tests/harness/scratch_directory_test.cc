@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,6 +100,22 @@ TEST_F(ScratchDirectoryTest, LeavesAloneWhatIsNoneOfOurs) {
                            "crashgate-LinkXX", "crashgate-FileXX"}) {
     EXPECT_TRUE(fs::exists(place_ / name)) << name;
   }
+}
+
+TEST(CopyTree, LeavesOutWhatIsNeitherFileNorDirectoryNorSymlink) {
+  const testing::TemporaryDirectory place;
+  const auto from = place / "from";
+  fs::create_directories(from + "/d/empty");
+  std::ofstream(from + "/d/file") << "content";
+  fs::create_symlink("nothing", from + "/d/link");
+  ASSERT_EQ(::mkfifo((from + "/fifo").c_str(), 0600), 0);
+  const auto copied = copy_tree(from, place / "to");
+  ASSERT_TRUE(copied.has_value()) << to_string(copied.error());
+  EXPECT_TRUE(fs::is_directory(place / "to/d/empty"));
+  EXPECT_EQ(fs::file_size(place / "to/d/file"), 7U);
+  EXPECT_EQ(fs::read_symlink(place / "to/d/link"), "nothing");
+  EXPECT_FALSE(fs::exists(place / "to/fifo"));
+  EXPECT_FALSE(copy_tree(place / "none", place / "to2").has_value());
 }
 
 }  // namespace

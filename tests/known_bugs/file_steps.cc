@@ -16,10 +16,14 @@ namespace {
 
 constexpr std::size_t kLongestKey = 4000;
 constexpr std::size_t kLongestComponent = 255;
-constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
-UniqueFd try_open_directory(int directory, const std::string& name) {
-  return UniqueFd(uninterrupted([&] { return openat(directory, name.c_str(), kDirectoryFlags); }));
+enum class Symlinks { kRefuse, kFollow };
+
+UniqueFd try_open_directory(int directory, const std::string& name,
+                            Symlinks symlinks = Symlinks::kRefuse) {
+  const int flags = kDirectoryFlags | (symlinks == Symlinks::kRefuse ? O_NOFOLLOW : 0);
+  return UniqueFd(uninterrupted([&] { return openat(directory, name.c_str(), flags); }));
 }
 
 enum class Ancestors { kMustExist, kCreate, kCreateUnsynced };
@@ -27,8 +31,8 @@ enum class Ancestors { kMustExist, kCreate, kCreateUnsynced };
 // One step of the walk: opens the ancestor `name`, creating it first where that is wanted. Empty
 // where there is no such directory.
 Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, Ancestors ancestors,
-                                      std::string_view key) {
-  UniqueFd child = try_open_directory(directory, name);
+                                      Symlinks symlinks, std::string_view key) {
+  UniqueFd child = try_open_directory(directory, name, symlinks);
   // Again where mkdirat found an object of that name, and the object is gone by the time of openat.
   constexpr int kAttempts = 16;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -36,7 +40,7 @@ Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, An
     if (mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST) {
       return failure(errno, "mkdirat", key);
     }
-    child = try_open_directory(directory, name);
+    child = try_open_directory(directory, name, symlinks);
   }
   if (child) return child;
   if (errno == ENOENT && ancestors != Ancestors::kMustExist) return failure(errno, "openat", key);
@@ -51,16 +55,17 @@ Result<std::optional<UniqueFd>> enter(int directory, const std::string& name, An
   return std::nullopt;
 }
 
-// Goes from the root to the directory of `key` component by component, following no symlink, with
-// two descriptors open at most. Where ancestors are created, each directory is synced once the name
+// Goes from the root to the directory of `key` component by component, with two descriptors open at
+// most. Where ancestors are created, each directory is synced once the name
 // of the next is in it: also where that name was there already, since whoever made it may not have
 // synced it yet.
-Result<std::optional<Place>> walk(int root, std::string_view key, Ancestors ancestors) {
+Result<std::optional<Place>> walk(int root, std::string_view key, Ancestors ancestors,
+                                  Symlinks symlinks = Symlinks::kRefuse) {
   UniqueFd here = try_open_directory(root, ".");
   if (!here) return failure(errno, "openat", key);
   std::string_view rest = key;
   for (std::size_t slash = rest.find('/'); slash != rest.npos; slash = rest.find('/')) {
-    auto child = enter(here.get(), std::string(rest.substr(0, slash)), ancestors, key);
+    auto child = enter(here.get(), std::string(rest.substr(0, slash)), ancestors, symlinks, key);
     if (!child) return tl::unexpected(child.error());
     if (!*child) return std::nullopt;
     if (ancestors == Ancestors::kCreate) {
@@ -117,6 +122,14 @@ Result<Place> make_place(int root, std::string_view key) {
 
 Result<Place> make_place_unsynced(int root, std::string_view key) {
   return made(walk(root, key, Ancestors::kCreateUnsynced), key);
+}
+
+Result<std::optional<Place>> find_place_through_symlinks(int root, std::string_view key) {
+  return walk(root, key, Ancestors::kMustExist, Symlinks::kFollow);
+}
+
+Result<Place> make_place_through_symlinks(int root, std::string_view key) {
+  return made(walk(root, key, Ancestors::kCreate, Symlinks::kFollow), key);
 }
 
 Result<Kind> kind_at(int directory, const std::string& name, std::string_view key) {

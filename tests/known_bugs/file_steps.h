@@ -51,6 +51,10 @@ Result<Place> make_place(int root, std::string_view key);
 /// The same, but nothing is synced.
 Result<Place> make_place_unsynced(int root, std::string_view key);
 
+/// As find_place and make_place, but a symlink to a directory is as good as a directory.
+Result<std::optional<Place>> find_place_through_symlinks(int root, std::string_view key);
+Result<Place> make_place_through_symlinks(int root, std::string_view key);
+
 enum class Kind { kAbsent, kObject, kDirectory, kOther };
 /// What stands under `name`. Only ENOENT means absent; what cannot be found out is an error.
 Result<Kind> kind_at(int directory, const std::string& name, std::string_view key);

