@@ -45,7 +45,12 @@ class RecordingReader {
     if (!final) return tl::unexpected(final.error());
     trace_.final = std::move(*final);
     settle_unfinished();
-    if (log_.full != 0) trace_.blind_spots.push_back("the recording did not fit into its log");
+    if (log_.abandoned != 0) {
+      trace_.blind_spots.push_back(
+          "a process was stopped in the middle of a call, and the others went on unrecorded");
+    } else if (log_.full != 0) {
+      trace_.blind_spots.push_back("the recording did not fit into its log");
+    }
     return ReadRecording{std::move(trace_), std::move(outside_)};
   }
 
