@@ -275,8 +275,8 @@ class RecordingReader {
   /// Whether the event happened, wholly or in part; completes it by what the final tree shows.
   bool settle(TraceEvent& event) {
     const Kind kind = row_info(event.row).kind;
-    if (event.created) {
-      event.file = final_entry(event.name);
+    if (event.created || kind == Kind::kAttribute) {
+      if (event.created) event.file = final_entry(event.name);
       const SnapshotFile* file = final_file(event.file);
       if (file == nullptr) return false;
       event.mode = file->mode;
