@@ -7,6 +7,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "faultinject/path_lookup.h"
+
 namespace crashgate::faultinject {
 namespace {
 
@@ -77,7 +79,9 @@ void normalize(PathBuffer& path) {
 }
 
 bool named_path(int directory, const char* name, PathBuffer& path) {
-  if (name == nullptr || *name == '\0') return descriptor_path(directory, path);
+  if (name == nullptr) return descriptor_path(directory, path);
+  if (!is_readable(name)) return false;  // the kernel will say so
+  if (*name == '\0') return descriptor_path(directory, path);
   if (*name != '/' && !(descriptor_path(directory, path) && path.append("/"))) return false;
   if (!path.append({name, strnlen(name, PATH_MAX)})) return false;
   normalize(path);

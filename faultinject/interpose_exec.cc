@@ -11,6 +11,7 @@
 #include <cstddef>
 
 #include "faultinject/intercept.h"
+#include "faultinject/path_lookup.h"
 #include "faultinject/recording_log.h"
 
 #define CRASHGATE_EXPORT extern "C" __attribute__((visibility("default")))
@@ -18,6 +19,7 @@
 namespace {
 
 using crashgate::faultinject::active_recording;
+using crashgate::faultinject::is_readable;
 using crashgate::faultinject::LogLock;
 
 using Strings = char* const*;
@@ -42,7 +44,7 @@ __attribute__((constructor(101))) void find_next_definitions() {
 template <typename... Arguments>
 int execute(void* next, const char* program, Arguments... arguments) {
   auto* log = active_recording();
-  if (log != nullptr && program != nullptr) LogLock(*log).note_executing(0, program);
+  if (log != nullptr && is_readable(program)) LogLock(*log).note_executing(0, program);
   const int result = reinterpret_cast<int (*)(Arguments...)>(next)(arguments...);
   if (log != nullptr) LogLock(*log).note_attached();
   return result;
@@ -100,7 +102,7 @@ int shim_execvp(const char* path, Strings arguments) {
 
 CRASHGATE_EXPORT int shim_fexecve(int fd, Strings arguments, Strings variables) asm("fexecve");
 int shim_fexecve(int fd, Strings arguments, Strings variables) {
-  return execute(next_fexecve, arguments != nullptr ? *arguments : "", fd, arguments, variables);
+  return execute(next_fexecve, is_readable(arguments) ? *arguments : "", fd, arguments, variables);
 }
 
 CRASHGATE_EXPORT int shim_execveat(int fd, const char* path, Strings arguments, Strings variables,

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,10 +19,27 @@ namespace {
 
 constexpr int kBadUsage = 2;
 
-[[noreturn]] void give_up(const std::string& message) {
+void say(const std::string& message) {
   std::string line = "crashgate shim: " + message + "\n";
   [[maybe_unused]] ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+[[noreturn]] void give_up(const std::string& message) {
+  say(message);
   _exit(kBadUsage);
+}
+
+/// What `variable` names is not there or not ours: the program runs after the run that it belongs
+/// to has ended, or as another user. It must not suffer from that. Said once: what it starts does
+/// not see the variable.
+void do_without(const char* variable, int error, const char* consequence) {
+  const std::string path = std::getenv(variable);
+  if (error != ENOENT && error != EACCES) {
+    give_up(std::string(variable) + ": " + path + ": " + std::strerror(error));
+  }
+  unsetenv(variable);
+  say(std::string(program_invocation_short_name) + ": " + path + ": " + std::strerror(error) +
+      ": " + consequence);
 }
 
 /// libfiu's own fiu_run_preload.so, which obeys the same variables.
@@ -69,10 +87,11 @@ void arm_from_environment() {
   SharedPage* page = nullptr;
   if (path != nullptr) {
     auto mapped = MappedPage::attach(path);
-    if (!mapped) {
-      give_up(std::string("CRASHGATE_PAGE: ") + path + ": " + std::strerror(mapped.error()));
+    if (mapped) {
+      page = mapped->release();
+    } else {
+      do_without("CRASHGATE_PAGE", mapped.error(), "it counts calls by itself");
     }
-    page = mapped->release();
   }
   arm(*rules, page, 0, false);
 }
@@ -81,8 +100,7 @@ void record_from_environment() {
   const char* path = std::getenv("CRASHGATE_RECORDING");
   if (path == nullptr) return;
   auto log = MappedLog::attach(path);
-  if (!log)
-    give_up(std::string("CRASHGATE_RECORDING: ") + path + ": " + std::strerror(log.error()));
+  if (!log) return do_without("CRASHGATE_RECORDING", log.error(), "it is not recorded");
   RecordingLog* mapped = log->release();
   LogLock(*mapped).note_attached();
   start_recording(*mapped);

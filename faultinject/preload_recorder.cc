@@ -106,8 +106,9 @@ tl::expected<Recording, TraceError> record_with_preload(const RecordOptions& opt
   if (!library) return tl::unexpected(TraceError{library.error()});
   auto log = MappedLog::create(directory->shared_file(), kLogCapacity);
   if (!log) {
-    return tl::unexpected(
-        TraceError{"cannot map " + directory->shared_file() + ": " + std::strerror(log.error())});
+    return tl::unexpected(TraceError{"cannot make the recording's log, a sparse file of 64 GiB, " +
+                                     directory->shared_file() + ": " + std::strerror(log.error()) +
+                                     (log.error() == EFBIG ? " (ulimit -f)" : "")});
   }
   auto output = ProgramOutput::create(options.terminal, options.output_copy);
   if (!output) return tl::unexpected(output.error());

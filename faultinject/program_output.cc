@@ -38,6 +38,31 @@ bool open_terminal(UniqueFd& ours, UniqueFd& programs) {
          fcntl(slave, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+/// Whether the program has made the terminal put a carriage return before each newline.
+bool adds_carriage_returns(int terminal) {
+  termios settings;
+  return tcgetattr(terminal, &settings) == 0 &&
+         (settings.c_oflag & (OPOST | ONLCR)) == (OPOST | ONLCR);
+}
+
+/// How much of what arrived are the program's first `count` bytes; npos: it has not all arrived.
+std::size_t length_arrived(std::string_view arrived, std::size_t count, bool with_returns) {
+  std::size_t at = 0;
+  for (; count > 0; --count) {
+    if (with_returns && arrived.substr(at).starts_with("\r\n")) ++at;
+    if (at++ >= arrived.size()) return std::string_view::npos;
+  }
+  return at;
+}
+
+std::string without_returns(std::string_view arrived) {
+  std::string written;
+  for (std::size_t at = 0; at < arrived.size(); ++at) {
+    if (!arrived.substr(at).starts_with("\r\n")) written += arrived[at];
+  }
+  return written;
+}
+
 bool open_pipe(UniqueFd& ours, UniqueFd& programs) {
   std::array<int, 2> ends;
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return false;
@@ -88,22 +113,25 @@ bool ProgramOutput::read_some() {
 
 std::string ProgramOutput::take(std::size_t count) {
   const std::lock_guard lock(mutex_);
-  while (arrived_.size() < count) {
+  const bool with_returns = adds_carriage_returns(program_end_.get());
+  std::size_t length = 0;
+  while ((length = length_arrived(arrived_, count, with_returns)) == std::string::npos) {
     if (read_some()) continue;
     pollfd wanted = {our_end_.get(), POLLIN, 0};  // a terminal takes a moment to pass it on
     const int ready = poll(&wanted, 1, kLongestDelay_ms);
     if (ready == 0 || (ready < 0 && errno != EINTR)) break;
   }
-  std::string taken = arrived_.substr(0, count);
+  std::string taken = arrived_.substr(0, length);
   arrived_.erase(0, taken.size());
-  return taken;
+  return with_returns ? without_returns(taken) : taken;
 }
 
 std::string ProgramOutput::take_all() {
   const std::lock_guard lock(mutex_);
   while (read_some()) {
   }
-  return std::exchange(arrived_, {});
+  std::string taken = std::exchange(arrived_, {});
+  return adds_carriage_returns(program_end_.get()) ? without_returns(taken) : taken;
 }
 
 void ProgramOutput::run() {

@@ -1,6 +1,7 @@
 // The standard output of a recorded program: a pipe or a terminal whose other end is ours. All that
 // arrives is read at once, so that the program is never held up by a full pipe, is copied to where
-// the user wants it, and can be taken in the order of arrival.
+// the user wants it, and can be taken in the order of arrival. What is taken is what the program
+// wrote, also where the program had the terminal put a carriage return before each newline.
 //
 // Thread-safe: a thread of its own reads; take() reads too, if that thread has not come to it.
 #pragma once

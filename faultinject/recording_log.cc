@@ -25,6 +25,11 @@ namespace {
 constexpr std::uint64_t kSmallStep = 64 << 10;
 constexpr std::uint64_t kLargeStep = 2 << 20;
 
+/// Who waits for the lock looks this often at its owner, and gives up after so many times in a row
+/// that it was stopped: SIGCONT may be for one to send who waits, too.
+constexpr timespec kPatience{0, 500'000'000};
+constexpr int kTimesStopped = 4;
+
 /// What a thread remembers of itself. Void where another thread id, log or generation shows that
 /// this is a child of fork or vfork, or another recording.
 struct Identity {
@@ -96,6 +101,26 @@ std::uint32_t number_process(RecordingLog& log, std::uint32_t id,
   return count;
 }
 
+/// By SIGSTOP or its likes. A thread that /proc does not show is not known to be.
+bool is_stopped(std::uint32_t thread) {
+  char path[32] = "/proc/";
+  char digits[12];
+  std::size_t count = 0;
+  for (; count == 0 || thread > 0; thread /= 10) {
+    digits[count++] = static_cast<char>('0' + thread % 10);
+  }
+  char* end = std::reverse_copy(digits, digits + count, path + std::strlen(path));
+  std::memcpy(end, "/stat", sizeof "/stat");
+  const long fd = raw_syscall(SYS_open, {reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC, 0});
+  if (is_error(fd)) return false;
+  char text[128];  // "1234 (program) T ...", the program's name of 15 bytes at most
+  const long size = raw_syscall(SYS_read, {fd, reinterpret_cast<long>(text), sizeof text});
+  raw_syscall(SYS_close, {fd});
+  const std::string_view stat(text, is_error(size) ? 0 : static_cast<std::size_t>(size));
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != stat.npos && stat.substr(name_end).starts_with(") T");
+}
+
 std::uint64_t rounded(std::uint64_t size, std::uint64_t unit) {
   return (size + unit - 1) / unit * unit;
 }
@@ -137,26 +162,39 @@ LogLock::LogLock(RecordingLog& log) : log_(log) {
       reinterpret_cast<robust_list*>(reinterpret_cast<char*>(&log_.lock) - robust_->futex_offset);
   std::atomic_signal_fence(std::memory_order_seq_cst);
 
+  held_ = acquire();
+}
+
+bool LogLock::acquire() {
   std::uint32_t seen = 0;
-  if (log_.lock.compare_exchange_strong(seen, thread_id_, std::memory_order_acquire)) return;
-  while (true) {
+  if (log_.lock.compare_exchange_strong(seen, thread_id_, std::memory_order_acquire)) return true;
+  for (int stopped = 0; stopped < kTimesStopped;) {
     if ((seen & FUTEX_TID_MASK) == 0) {  // free, or its owner died
       // There may be more who wait.
-      if (log_.lock.compare_exchange_strong(seen, thread_id_ | FUTEX_WAITERS,
-                                            std::memory_order_acquire)) {
-        return;
+      if (!log_.lock.compare_exchange_strong(seen, thread_id_ | FUTEX_WAITERS,
+                                             std::memory_order_acquire)) {
+        continue;
       }
-      continue;
+      if ((seen & FUTEX_OWNER_DIED) != 0 && log_.last < log_.used) take_in_last_record();
+      return true;
     }
+    if (log_.abandoned != 0) return false;
     const std::uint32_t waited = seen | FUTEX_WAITERS;
     if (seen != waited && !log_.lock.compare_exchange_strong(seen, waited)) continue;
-    raw_syscall(SYS_futex, {reinterpret_cast<long>(&log_.lock), FUTEX_WAIT, waited, 0});
+    const long woken = raw_syscall(SYS_futex, {reinterpret_cast<long>(&log_.lock), FUTEX_WAIT,
+                                               waited, reinterpret_cast<long>(&kPatience)});
     seen = log_.lock.load();
+    const bool owner_is_stopped =
+        woken == -ETIMEDOUT && seen == waited && is_stopped(waited & FUTEX_TID_MASK);
+    stopped = owner_is_stopped ? stopped + 1 : 0;
   }
+  log_.abandoned = 1;
+  log_.full = 1;
+  return false;
 }
 
 LogLock::~LogLock() {
-  if ((log_.lock.exchange(0, std::memory_order_release) & FUTEX_WAITERS) != 0) {
+  if (held_ && (log_.lock.exchange(0, std::memory_order_release) & FUTEX_WAITERS) != 0) {
     raw_syscall(SYS_futex, {reinterpret_cast<long>(&log_.lock), FUTEX_WAKE, 1});
   }
   std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -196,10 +234,12 @@ std::uint32_t LogLock::thread() {
 }
 
 void LogLock::note_attached() {
+  if (!held_) return;
   log_.processes[process()].image = ProcessImage::kAttached;
 }
 
 void LogLock::note_executing(std::uint32_t id, std::string_view program) {
+  if (!held_) return;
   const std::uint32_t before = log_.process_count;
   const std::uint32_t place =
       id == 0 ? process() : number_process(log_, id, ProcessImage::kExecuting);
@@ -214,7 +254,7 @@ void LogLock::note_executing(std::uint32_t id, std::string_view program) {
 RawRecord* LogLock::append(std::string_view name, std::string_view name2, std::string_view text) {
   const std::uint64_t size =
       sizeof(RawRecord) + rounded(name.size() + name2.size() + text.size(), alignof(RawRecord));
-  if (!reserve(size)) return nullptr;
+  if (!held_ || !reserve(size)) return nullptr;
   auto* record = new (records(log_) + log_.used) RawRecord{};
   record->size = size;
   record->name_size = static_cast<std::uint16_t>(name.size());
@@ -228,8 +268,17 @@ RawRecord* LogLock::append(std::string_view name, std::string_view name2, std::s
   record->process = process();
   record->thread = thread();
   record->begin = next_stamp();
-  log_.used += size;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  log_.last = log_.used;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  take_in_last_record();
   return record;
+}
+
+/// The record's size first, then that of the log: who gets the lock from a process that died in
+/// between makes up for it.
+void LogLock::take_in_last_record() {
+  log_.used = log_.last + reinterpret_cast<RawRecord*>(records(log_) + log_.last)->size;
 }
 
 char* LogLock::add_data(RawRecord& record, std::uint64_t bytes) {
@@ -237,9 +286,10 @@ char* LogLock::add_data(RawRecord& record, std::uint64_t bytes) {
   const auto before = static_cast<std::uint64_t>(data - reinterpret_cast<char*>(&record));
   const std::uint64_t size = rounded(before + bytes, alignof(RawRecord));
   if (!reserve(size - record.size)) return nullptr;
-  log_.used += size - record.size;
-  record.size = size;
   record.data_size = bytes;
+  record.size = size;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  take_in_last_record();
   return const_cast<char*>(data);
 }
 
@@ -275,11 +325,16 @@ tl::expected<MappedLog, int> make_log(int fd, std::uint64_t capacity, Map map) {
   if (fd < 0) return tl::unexpected(errno);
   tl::expected<MappedLog, int> log = tl::unexpected(0);
   capacity = rounded(capacity, 4096);
+  // Beyond `ulimit -f` it is an error, not the end of us.
+  struct sigaction ignored = {}, before;
+  ignored.sa_handler = SIG_IGN;
+  sigaction(SIGXFSZ, &ignored, &before);
   if (ftruncate(fd, static_cast<off_t>(capacity)) != 0) {
     log = tl::unexpected(errno);
   } else {
     log = map(fd, capacity);
   }
+  sigaction(SIGXFSZ, &before, nullptr);
   close(fd);
   if (log) {
     (*log)->magic = kLogMagic;
@@ -325,7 +380,9 @@ void MappedLog::reset() {
   log_->lock = 0;
   log_->full = 0;
   log_->stamp = 0;
+  log_->abandoned = 0;
   log_->used = 0;
+  log_->last = 0;
   log_->disk_stamp = nullptr;
   log_->process_count = 0;
   log_->thread_count = 0;

@@ -5,7 +5,9 @@
 // it, so that the order of the records is the order of effect; barriers are not, since they may
 // take long and change nothing: their stamps tell what they overlapped. The lock is a robust futex:
 // a process that dies with it, by SIGKILL too, lets go of it, and what it had begun is marked so.
-// Signals are held back while it is held, so no handler can wait for its own thread.
+// Signals are held back while it is held, so no handler can wait for its own thread. A process that
+// is stopped (SIGSTOP cannot be held back) while it holds the lock holds up all others; after two
+// seconds they go on without being recorded, and the log says so.
 //
 // Everything here is async-signal-safe, allocates nothing and makes raw system calls only, except
 // where MappedLog says otherwise. It works in threads, and in children of fork and vfork.
@@ -27,7 +29,7 @@
 namespace crashgate::faultinject {
 
 inline constexpr std::uint32_t kLogMagic = 0x4347474c;  // "CGGL"
-inline constexpr std::uint32_t kLogVersion = 3;
+inline constexpr std::uint32_t kLogVersion = 4;
 inline constexpr std::size_t kMaxLoggedProcesses = 4096;
 inline constexpr std::size_t kMaxLoggedThreads = 16384;
 
@@ -94,9 +96,10 @@ struct AfterRecord {
 struct RecordingLog {
   std::uint32_t magic;
   std::uint32_t version;
-  std::uint64_t capacity;            // bytes of the mapping
-  std::atomic<std::uint32_t> lock;   // owner's thread id, as the kernel's robust futexes have it
-  std::atomic<std::uint32_t> full;   // 1: a record did not fit
+  std::uint64_t capacity;           // bytes of the mapping
+  std::atomic<std::uint32_t> lock;  // owner's thread id, as the kernel's robust futexes have it
+  std::atomic<std::uint32_t> full;  // 1: a record was left out, since it did not fit or because of:
+  std::atomic<std::uint32_t> abandoned;  // 1: the lock's owner was stopped, and who waited gave up
   std::uint32_t generation;          // resets so far: what threads remember of themselves is void
   std::atomic<std::uint64_t> stamp;  // the last one given
   /// Of the recorded disk, or null. At one address in all processes that record: they are forked
@@ -104,6 +107,7 @@ struct RecordingLog {
   const std::atomic<std::uint64_t>* disk_stamp;
   AfterRecord after_record;     // likewise
   std::uint64_t used;           // bytes of records; changed under the lock
+  std::uint64_t last;           // where the last record begins; `used`: it was dropped
   std::uint64_t populated;      // bytes of records that have memory behind them
   std::uint64_t device;         // st_dev of the recorded directory
   std::uint64_t output_device;  // of what counts as standard output; 0: nothing does
@@ -115,7 +119,7 @@ struct RecordingLog {
 };
 inline constexpr std::uint64_t kRecordsOffset = (sizeof(RecordingLog) + 4095) / 4096 * 4096;
 
-/// Holds the lock of a log.
+/// Holds the lock of a log; in a log that was abandoned perhaps not, and then nothing is noted.
 class LogLock {
  public:
   explicit LogLock(RecordingLog& log);
@@ -149,9 +153,12 @@ class LogLock {
 
  private:
   void know_myself();
+  bool acquire();
   bool reserve(std::uint64_t bytes);
+  void take_in_last_record();
 
   RecordingLog& log_;
+  bool held_ = false;
   std::uint64_t signal_mask_;
   std::uint32_t thread_id_;
   robust_list_head* robust_;

@@ -45,7 +45,12 @@ class RecordingReader {
     if (!final) return tl::unexpected(final.error());
     trace_.final = std::move(*final);
     settle_unfinished();
-    if (log_.full != 0) trace_.blind_spots.push_back("the recording did not fit into its log");
+    if (log_.abandoned != 0) {
+      trace_.blind_spots.push_back(
+          "a process was stopped in the middle of a call, and the others went on unrecorded");
+    } else if (log_.full != 0) {
+      trace_.blind_spots.push_back("the recording did not fit into its log");
+    }
     return ReadRecording{std::move(trace_), std::move(outside_)};
   }
 
@@ -270,8 +275,8 @@ class RecordingReader {
   /// Whether the event happened, wholly or in part; completes it by what the final tree shows.
   bool settle(TraceEvent& event) {
     const Kind kind = row_info(event.row).kind;
-    if (event.created) {
-      event.file = final_entry(event.name);
+    if (event.created || kind == Kind::kAttribute) {
+      if (event.created) event.file = final_entry(event.name);
       const SnapshotFile* file = final_file(event.file);
       if (file == nullptr) return false;
       event.mode = file->mode;

@@ -16,7 +16,7 @@
 //
 // Reader and writer share one description of the fields (the transfer_ functions), so they cannot
 // drift apart. The reader trusts nothing: a length is compared with what is left of the body before
-// anything is allocated.
+// anything is allocated, and what was read is inspected (trace_defect.h).
 #include "faultinject/trace.h"
 
 #include <fcntl.h>
@@ -24,11 +24,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <type_traits>
 
+#include "faultinject/trace_defect.h"
 #include "faultinject/unique_fd.h"
 
 namespace crashgate::faultinject {
@@ -87,8 +87,6 @@ class Reader {
   explicit Reader(std::string_view in) : rest_(in) {}
   bool failed() const { return failed_; }
   bool at_end() const { return rest_.empty(); }
-  /// The furthest end of all references to data.
-  std::uint64_t data_end() const { return data_end_; }
 
   template <typename T>
   void number(T& value) {
@@ -132,9 +130,6 @@ class Reader {
   void data_ref(DataRef& ref) {
     number(ref.position);
     number(ref.length);
-    std::uint64_t end = 0;
-    if (__builtin_add_overflow(ref.position, ref.length, &end)) fail();
-    data_end_ = std::max(data_end_, end);
   }
 
  private:
@@ -163,7 +158,6 @@ class Reader {
   }
 
   std::string_view rest_;
-  std::uint64_t data_end_ = 0;
   bool failed_ = false;
 };
 
@@ -246,13 +240,6 @@ void transfer_trace(Stream& stream, T& trace) {
     stream.text(mapping.path);
   });
   transfer_snapshot(stream, trace.final);
-}
-
-bool known_values(const Trace& trace) {
-  for (const TraceEvent& event : trace.events) {
-    if (event.kind > EventKind::kUnmodelled || event.sync > WriteSync::kFile) return false;
-  }
-  return true;
 }
 
 void put_fixed(std::string& out, std::uint64_t value, int bytes) {
@@ -358,9 +345,9 @@ tl::expected<Trace, TraceError> read_trace(const std::string& path) {
   Reader reader(body);
   transfer_trace(reader, trace);
   reader.text(trace.bytes);
-  if (reader.failed() || !reader.at_end() || reader.data_end() > trace.bytes.size() ||
-      !known_values(trace)) {
-    return bad("the trace is malformed");
+  if (reader.failed() || !reader.at_end()) return bad("the trace is malformed");
+  if (const std::string defect = defect_of(trace); !defect.empty()) {
+    return bad("the trace is malformed: " + defect);
   }
   return trace;
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace crashgate::faultinject {
@@ -28,7 +29,8 @@ class Content {
     size_ = std::max(size_, offset + data.size());
   }
   void clear(std::uint64_t offset, std::uint64_t length) {
-    const std::uint64_t end = std::min(offset + length, size_);
+    if (offset >= size_) return;
+    const std::uint64_t end = offset + std::min(length, size_ - offset);
     for (auto block = blocks_.lower_bound(offset / kBlock);
          block != blocks_.end() && block->first * kBlock < end; ++block) {
       const std::uint64_t start = block->first * kBlock;
@@ -41,36 +43,27 @@ class Content {
     if (size < size_) clear(size, size_ - size);
     size_ = size;
   }
-  /// What follows `offset` moves by `distance` bytes, up or down.
-  void shift(std::uint64_t offset, std::int64_t distance) {
-    std::string tail = read(offset, size_ - std::min(offset, size_));
-    const std::uint64_t old_size = size_;
-    resize(offset);
-    if (distance < 0) {
-      tail.erase(0, static_cast<std::uint64_t>(-distance));
-      write(offset, tail);
-    } else {
-      write(offset + static_cast<std::uint64_t>(distance), tail);
-    }
-    resize(old_size + static_cast<std::uint64_t>(distance));
-  }
+  /// `length` bytes at `offset` go, and what follows moves down.
+  void collapse(std::uint64_t offset, std::uint64_t length) { move_tail(offset + length, offset); }
+  /// What follows `offset` moves up by `length` bytes.
+  void insert(std::uint64_t offset, std::uint64_t length) { move_tail(offset, offset + length); }
   std::uint64_t size() const { return size_; }
   bool operator==(const Content& other) const {
     return size_ == other.size_ && holds_all_of(other) && other.holds_all_of(*this);
   }
 
  private:
-  std::string read(std::uint64_t offset, std::uint64_t length) const {
-    std::string bytes(length, '\0');
-    for (std::uint64_t done = 0; done < length;) {
-      const std::uint64_t within = (offset + done) % kBlock;
-      const std::uint64_t part = std::min(kBlock - within, length - done);
-      if (const auto block = blocks_.find((offset + done) / kBlock); block != blocks_.end()) {
-        bytes.replace(done, part, block->second.substr(within, part));
-      }
-      done += part;
+  /// What begins at `from` begins at `to` afterwards, with zeros where it is no more.
+  void move_tail(std::uint64_t from, std::uint64_t to) {
+    const std::uint64_t new_size = size_ - from + to;
+    const std::map<std::uint64_t, std::string> tail(blocks_.lower_bound(from / kBlock),
+                                                    blocks_.end());
+    resize(std::min(from, to));
+    for (const auto& [block, bytes] : tail) {
+      const std::uint64_t start = std::max(from, block * kBlock);
+      write(start - from + to, std::string_view(bytes).substr(start % kBlock));
     }
-    return bytes;
+    resize(new_size);
   }
   bool holds_all_of(const Content& other) const {
     static const std::string kZeros(kBlock, '\0');
@@ -122,7 +115,7 @@ class Tree {
         if (file != nullptr) file->content.write(event.offset, trace_.data(event.data));
         return;
       case Kind::kBarrier:
-        if (event.row == Row::k_msync) {
+        if (event.row == Row::k_msync && file != nullptr) {
           const auto data = trace_.data(event.data);
           const std::uint64_t size = file->content.size();
           if (event.offset < size) {
@@ -144,7 +137,8 @@ class Tree {
   /// Files that are reached by name: the tree as `ls -R` shows it.
   std::map<std::string, FileId> paths() const {
     std::map<std::string, FileId> result;
-    collect(kRootFile, "", result, 0);
+    std::set<FileId> directories;
+    collect(kRootFile, "", result, directories);
     return result;
   }
   const File& file(FileId id) const { return files_.at(id); }
@@ -162,10 +156,10 @@ class Tree {
     if (event.row != Row::k_fallocate) return content.resize(event.length);
     const std::uint64_t end = event.offset + event.length;
     if ((event.flags & FALLOC_FL_COLLAPSE_RANGE) != 0) {
-      return content.shift(event.offset, -static_cast<std::int64_t>(event.length));
+      return content.collapse(event.offset, event.length);
     }
     if ((event.flags & FALLOC_FL_INSERT_RANGE) != 0) {
-      return content.shift(event.offset, static_cast<std::int64_t>(event.length));
+      return content.insert(event.offset, event.length);
     }
     if ((event.flags & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
       content.clear(event.offset, event.length);
@@ -205,14 +199,15 @@ class Tree {
     }
   }
 
+  /// A directory once, under its first name: a trace with gaps may hold a circle.
   void collect(FileId id, const std::string& path, std::map<std::string, FileId>& result,
-               int depth) const {
-    constexpr int kDeepest = 1000;  // a trace with gaps may hold a circle
+               std::set<FileId>& directories) const {
     const auto file = files_.find(id);
-    if (file == files_.end() || depth == kDeepest) return;
+    if (file == files_.end()) return;
     result[path.empty() ? "." : path] = id;
+    if (file->second.entries.empty() || !directories.insert(id).second) return;
     for (const auto& [name, entry] : file->second.entries) {
-      collect(entry, path.empty() ? name : path + "/" + name, result, depth + 1);
+      collect(entry, path.empty() ? name : path + "/" + name, result, directories);
     }
   }
 

@@ -44,7 +44,9 @@ struct Failure {
     [[maybe_unused]] const ssize_t written = write(report, &failure, sizeof failure);
     _exit(1);
   };
-  setpgid(0, 0);  // "kill 0" is common in scripts, and must not reach us
+  // "kill 0" is common in scripts, and must not reach us; nor is the program to be stopped for
+  // touching our terminal from the background.
+  setsid();
   for (int number = 1; number < NSIG; ++number) {
     if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
   }

@@ -11,7 +11,9 @@
 #include <climits>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "faultinject/data_reservation.h"
 #include "faultinject/unique_fd.h"
@@ -20,6 +22,8 @@ namespace crashgate::faultinject {
 namespace {
 
 constexpr std::string_view kUserNamespace = "user.";
+/// Directories deeper than this are closed while what is below them is read.
+constexpr std::size_t kOpenDirectories = 64;
 
 class TreeReader {
  public:
@@ -32,7 +36,7 @@ class TreeReader {
     struct stat status;
     if (!root || fstat(root.get(), &status) != 0) return tl::unexpected(failure("", true));
     add_file(status);
-    if (auto read = read_directory(std::move(root), 0, ""); !read) {
+    if (auto read = read_directory(root, 0, "", 0); !read) {
       return tl::unexpected(read.error());
     }
     return std::move(snapshot_);
@@ -55,28 +59,45 @@ class TreeReader {
     return snapshot_.files.emplace_back(std::move(file));
   }
 
-  /// `index` is the directory's place in the snapshot. Recursion is as deep as the tree.
-  Done read_directory(UniqueFd directory, std::size_t index, const std::string& path) {
-    if (auto read = read_attributes(directory.get(), index, path); !read) return read;
-    std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(directory.get()), closedir);
-    if (!stream) return tl::unexpected(failure(path));
-    const int descriptor = directory.release();
+  static tl::expected<std::vector<std::string>, int> names_in(int directory) {
+    UniqueFd listing(openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(listing ? fdopendir(listing.get()) : nullptr,
+                                                     closedir);
+    if (!stream) return tl::unexpected(errno);
+    listing.release();
+    std::vector<std::string> names;
     while (true) {
       errno = 0;
       const dirent* entry = readdir(stream.get());
       if (entry == nullptr) break;
-      const std::string name = entry->d_name;
-      if (name == "." || name == "..") continue;
+      const std::string_view name = entry->d_name;
+      if (name != "." && name != "..") names.emplace_back(name);
+    }
+    if (errno != 0) return tl::unexpected(errno);
+    return names;
+  }
+
+  /// `index` is the directory's place in the snapshot. Recursion is as deep as the tree;
+  /// `directory` may be closed meanwhile, and is open again at the end.
+  Done read_directory(UniqueFd& directory, std::size_t index, const std::string& path,
+                      std::size_t depth) {
+    if (auto read = read_attributes(directory.get(), index, path); !read) return read;
+    const auto names = names_in(directory.get());
+    if (!names) {
+      errno = names.error();
+      return tl::unexpected(failure(path));
+    }
+    for (const std::string& name : *names) {
       const std::string entry_path = path.empty() ? name : path + "/" + name;
       if (ignored_.contains(entry_path)) continue;
-      if (auto read = read_entry(descriptor, index, name, entry_path); !read) return read;
+      if (auto read = read_entry(directory, index, name, entry_path, depth); !read) return read;
     }
-    if (errno != 0) return tl::unexpected(failure(path));
     return {};
   }
 
-  Done read_entry(int directory, std::size_t index, const std::string& name,
-                  const std::string& path) {
+  Done read_entry(UniqueFd& holder, std::size_t index, const std::string& name,
+                  const std::string& path, std::size_t depth) {
+    const int directory = holder.get();
     struct stat status;
     if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return tl::unexpected(failure(path));
@@ -88,20 +109,35 @@ class TreeReader {
     const std::size_t place = snapshot_.files.size();
     add_file(status);
     if (S_ISLNK(status.st_mode)) {
-      char target[PATH_MAX];
-      const ssize_t length = readlinkat(directory, name.c_str(), target, sizeof target);
+      std::string& target = snapshot_.files[place].target;
+      target.resize(PATH_MAX);
+      const ssize_t length = readlinkat(directory, name.c_str(), target.data(), target.size());
       if (length < 0) return tl::unexpected(failure(path));
-      snapshot_.files[place].target.assign(target, static_cast<std::size_t>(length));
+      target.resize(static_cast<std::size_t>(length));
       return {};
     }
     if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return {};
     UniqueFd file(
         openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
     if (!file) return tl::unexpected(failure(path));
-    if (S_ISDIR(status.st_mode)) return read_directory(std::move(file), place, path);
+    if (S_ISDIR(status.st_mode)) return read_below(holder, file, place, path, depth + 1);
     snapshot_.files[place].size = static_cast<std::uint64_t>(status.st_size);
     if (auto read = read_content(file.get(), place, path); !read) return read;
     return read_attributes(file.get(), place, path);
+  }
+
+  Done read_below(UniqueFd& holder, UniqueFd& directory, std::size_t index, const std::string& path,
+                  std::size_t depth) {
+    if (depth <= kOpenDirectories) return read_directory(directory, index, path, depth);
+    struct stat before, after;
+    if (fstat(holder.get(), &before) != 0) return tl::unexpected(failure(path));
+    holder.reset();
+    if (auto read = read_directory(directory, index, path, depth); !read) return read;
+    holder.reset(openat(directory.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!holder || fstat(holder.get(), &after) != 0) return tl::unexpected(failure(path));
+    if (after.st_ino == before.st_ino && after.st_dev == before.st_dev) return {};
+    errno = ESTALE;  // it was moved meanwhile
+    return tl::unexpected(failure(path));
   }
 
   Done read_content(int file, std::size_t index, const std::string& path) {

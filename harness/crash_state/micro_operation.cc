@@ -212,12 +212,16 @@ class Lowering {
     file.content = std::move(pieces);
   }
 
-  /// scratch_ as a value; many small pieces are copied into one.
+  /// scratch_ as a value; many small pieces are copied into one, unless they lie far apart.
   LocationValue store_contents() {
     constexpr std::size_t kManyPieces = 8;
-    if (scratch_.size() > kManyPieces) {
-      const std::uint64_t begin = scratch_.front().offset;
-      const std::uint64_t end = scratch_.back().offset + scratch_.back().bytes.size();
+    constexpr std::uint64_t kFarApart = 1 << 20;
+    std::uint64_t bytes_held = 0;
+    for (const ContentPiece& piece : scratch_) bytes_held += piece.bytes.size();
+    const std::uint64_t begin = scratch_.empty() ? 0 : scratch_.front().offset;
+    const std::uint64_t end =
+        scratch_.empty() ? 0 : scratch_.back().offset + scratch_.back().bytes.size();
+    if (scratch_.size() > kManyPieces && end - begin <= 2 * bytes_held + kFarApart) {
       std::string& bytes = joined_->emplace_back(end - begin, '\0');
       for (const ContentPiece& piece : scratch_) {
         bytes.replace(piece.offset - begin, piece.bytes.size(), piece.bytes);

@@ -604,5 +604,26 @@ TEST(CrashStateEnumerator, AMillionEvents) {
   for (const auto operation : lost) EXPECT_NE(enumerator.describe(operation).text, "");
 }
 
+// Each of the renames is possible; with only their new names persisted, a is in b, and b in a.
+TEST(CrashStateEnumerator, ACircleOfDirectoriesEnds) {
+  TraceBuilder builder;
+  builder.mkdir("a");
+  builder.mkdir("b");
+  builder.start();
+  builder.rename("a", "b/a");
+  builder.rename("b/a", "a");
+  builder.rename("b", "a/b");
+  const Trace trace = builder.finish();
+  for (const PersistenceModel& model : models()) {
+    CrashStateEnumerator states(trace, model, {});
+    std::set<std::uint64_t> seen;
+    while (const auto* state = states.next()) {
+      EXPECT_EQ(state->tree_hash, hash_of(*state->tree));
+      EXPECT_TRUE(seen.insert(state->tree_hash).second);
+    }
+    EXPECT_TRUE(states.exhaustive());
+  }
+}
+
 }  // namespace
 }  // namespace crashgate::harness

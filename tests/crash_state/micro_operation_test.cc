@@ -56,6 +56,21 @@ TEST(MicroOperation, AWriteIsCutAtBlocksAndTorn) {
             (Lines{"3584-4095", "=4096", "4096-4607", "=4200"}));
 }
 
+TEST(MicroOperation, HolesTakeNoMemory) {
+  constexpr std::uint64_t kFarApart = std::uint64_t{1} << 56;
+  TraceBuilder builder;
+  const FileId file = builder.create("f");
+  builder.start();
+  builder.truncate(file, 0);
+  Trace trace = builder.finish();
+  for (std::uint64_t at = 0; at < 20; ++at) {
+    trace.initial.files[1].extents.push_back({at * kFarApart, trace.add_data("x")});
+  }
+  trace.initial.files[1].size = 20 * kFarApart;
+  EXPECT_EQ(list(trace, {.tears = 0}),
+            (Lines{"0-4095", "4096-" + std::to_string(20 * kFarApart - 1), "=0"}));
+}
+
 TEST(MicroOperation, ALongWriteIsCutIntoRuns) {
   EXPECT_EQ(list(write_of(0, 4096 * 9), {.blocks = 4, .tears = 0}),
             (Lines{"0-4095", "=4096", "4096-20479", "=20480", "20480-32767", "=32768",

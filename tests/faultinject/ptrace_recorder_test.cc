@@ -217,6 +217,14 @@ TEST_F(PtraceRecorder, HearsATerminalToo) {
   EXPECT_FALSE(recording.output_only_at_exit);
 }
 
+TEST_F(PtraceRecorder, TheProgramHasNoTerminalOfOursToBeStoppedBy) {
+  const Recording recording =
+      record({"sh", "-c",
+              "read -r pid name state parent group session rest </proc/self/stat;"
+              " test $session = $$ && test $group = $$ && ! (: </dev/tty)"});
+  EXPECT_EQ(recording.exit_status, 0);
+}
+
 TEST_F(PtraceRecorder, IsNotHeldUpByMuchOutput) {
   const std::string copy = base_ + "/copy";
   options_.output_copy = open(copy.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -77,6 +78,15 @@ class RecordingSessionTest : public testing::Test {
     return collect();
   }
 
+  /// The wait status of a child that says whether `body` holds where files may have 1 MB at most.
+  static int in_child_with_small_files(bool (*body)()) {
+    const pid_t pid = fork();
+    if (pid != 0) return wait_for(pid);
+    const rlimit small{1 << 20, 1 << 20};
+    setrlimit(RLIMIT_FSIZE, &small);
+    _exit(body() ? 0 : 1);
+  }
+
   static void check_stamps(const Trace& trace) {
     std::vector<std::uint64_t> stamps;
     for (const auto& event : trace.events) {
@@ -100,6 +110,79 @@ class RecordingSessionTest : public testing::Test {
 
 int make(const char* name, int flags = 0) {
   return ::open(name, O_RDWR | O_CREAT | O_CLOEXEC | flags, 0600);
+}
+
+TEST_F(RecordingSessionTest, WhoWaitsForAStoppedProcessGoesOnUnrecorded) {
+  begin();
+  const pid_t stopped = start([&] {
+    const LogLock lock(session_->log());
+    raise(SIGSTOP);
+  });
+  int status = 0;
+  ASSERT_EQ(waitpid(stopped, &status, WUNTRACED), stopped);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  const pid_t waiting = start([&] {
+    for (const char* name : {"a", "b", "c"}) make(name);
+    kill(stopped, SIGCONT);
+  });
+  // Were it to wait forever, somebody must end it.
+  std::jthread guard([&](const std::stop_token& done) {
+    for (int i = 0; i < 3000 && !done.stop_requested(); ++i) usleep(10'000);
+    if (!done.stop_requested()) kill(stopped, SIGKILL);
+  });
+  EXPECT_EQ(wait_for(waiting), 0);
+  guard.request_stop();
+  EXPECT_EQ(wait_for(stopped), 0);
+  EXPECT_TRUE(std::filesystem::exists(path("c")));
+  const auto trace = session_->collect();
+  ASSERT_TRUE(trace.has_value());
+  ASSERT_FALSE(trace->blind_spots.empty());
+  EXPECT_NE(trace->blind_spots[0].find("was stopped in the middle of a call"), std::string::npos);
+}
+
+// As where SIGKILL comes between the two steps by which a record grows.
+TEST_F(RecordingSessionTest, ARecordThatWasGrowingAsItsProcessDiedIsStepped) {
+  begin();
+  wait_for(start([&] {
+    LogLock lock(session_->log());
+    RawRecord* record = lock.append("name");
+    record->kind = EventKind::kAcknowledgement;
+    record->size += 64;
+    record->data_size = 64;
+    kill(getpid(), SIGKILL);
+  }));
+  wait_for(start([] { make("a"); }));
+  std::vector<std::uint64_t> sizes;
+  const RawRecord* record = next_record(session_->log());
+  for (; record != nullptr && sizes.size() < 5; record = next_record(session_->log(), record)) {
+    sizes.push_back(record->size);
+  }
+  ASSERT_EQ(sizes.size(), 2u);
+  EXPECT_GE(sizes[1], sizeof(RawRecord));
+  const Trace trace = collect();
+  ASSERT_FALSE(trace.events.empty());
+  EXPECT_EQ(trace.events.back().name.name, "a");
+}
+
+TEST_F(RecordingSessionTest, ALimitOfFileSizesIsAnError) {
+  EXPECT_EQ(in_child_with_small_files([] {
+              const auto log = MappedLog::anonymous(std::uint64_t{1} << 30);
+              return !log && log.error() == EFBIG;
+            }),
+            0);
+}
+
+TEST_F(RecordingSessionTest, ABadPointerIsTheKernelsToRefuse) {
+  begin();
+  EXPECT_EQ(wait_for(start([] {
+              volatile std::uintptr_t address = 8;  // else the compiler refuses
+              const auto* const bad = reinterpret_cast<const char*>(address);
+              char* const words[] = {nullptr};
+              if (::execve(bad, words, words) != -1 || errno != EFAULT) _exit(1);
+              if (::open(bad, O_RDWR) != -1 || errno != EFAULT) _exit(2);
+              if (::fexecve(-1, reinterpret_cast<char* const*>(address), words) != -1) _exit(3);
+            })),
+            0);
 }
 
 TEST_F(RecordingSessionTest, ReplacementByRenameIsRecordedWhole) {

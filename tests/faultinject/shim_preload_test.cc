@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -95,6 +96,37 @@ class ShimPreloadTest : public testing::Test {
 
   std::string directory_;
 };
+
+TEST_F(ShimPreloadTest, WhatOutlivesTheRunIsLeftInPeace) {
+  // It says when the page has gone, starts a program, and says how that ended.
+  EXPECT_EQ(run({"fsync:error=EIO"},
+                {"/bin/sh", "-c",
+                 "(while test -e $CRASHGATE_PAGE; do sleep 0.01; done; /bin/date >$0/date;"
+                 " echo $? >$0/status.new; mv $0/status.new $0/status) &",
+                 directory_}),
+            0);
+  for (int tries = 0; tries < 3000 && !fs::exists(path("status")); ++tries) usleep(10'000);
+  EXPECT_EQ(content("status"), "0\n");
+  EXPECT_NE(content("date"), "");
+  EXPECT_NE(content("err").find("it counts calls by itself"), std::string::npos) << content("err");
+}
+
+TEST_F(ShimPreloadTest, AnotherUserRunsWithAPageOfItsOwn) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  if (!fs::exists("/usr/bin/setpriv")) GTEST_SKIP() << "setpriv is not installed";
+  if (system(("setpriv --reuid 65534 --clear-groups test -r " + kShim).c_str()) != 0)
+    GTEST_SKIP() << "another user cannot read " << kShim;
+  const auto as_another = [&](const std::vector<std::string>& rules) {
+    return run(rules, {"/usr/bin/setpriv", "--reuid", "65534", "--clear-groups", "/bin/sh", "-c",
+                       "/bin/cat /etc/hostname && /bin/cat /etc/hostname"});
+  };
+  EXPECT_EQ(as_another({"fsync:error=EIO"}), 0);
+  EXPECT_NE(content("out"), "");
+  const std::string said = content("err");
+  EXPECT_NE(said.find("Permission denied: it counts calls by itself\n"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_EQ(as_another({"open@/etc/hostname:error=EIO", "openat@/etc/hostname:error=EIO"}), 1);
+}
 
 TEST_F(ShimPreloadTest, EveryRowIsReached) {
   for (std::size_t i = 0; i < kRowCount; ++i) {

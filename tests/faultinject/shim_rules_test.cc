@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <chrono>
 
 #include "tests/faultinject/shim_fixture.h"
@@ -65,6 +66,46 @@ TEST_F(ShimRulesTest, ErrorFailsWithoutDoingAnything) {
   EXPECT_EQ(page_->records[0].injected_errno, ENOSPC);
   EXPECT_EQ(page_->records[0].inode, status.st_ino);
   EXPECT_FALSE(page_->records[0].directory);
+}
+
+TEST_F(ShimRulesTest, ABadPointerIsTheKernelsToRefuse) {
+  volatile std::uintptr_t address = 8;  // else the compiler refuses
+  const auto* const bad = reinterpret_cast<const char*>(address);
+  const auto* const bad_vector = reinterpret_cast<const iovec*>(address);
+  const int fd = create("file");
+  arm_with("open@*/nothing:error=EIO\nwritev:short=1");
+  errno = 0;
+  EXPECT_EQ(open(bad, O_RDONLY), -1);
+  EXPECT_EQ(errno, EFAULT);
+  errno = 0;
+  EXPECT_EQ(writev(fd, bad_vector, 2), -1);
+  EXPECT_EQ(errno, EFAULT);
+  disarm();
+  EXPECT_TRUE(killed(in_child([&] {
+    arm_with("writev:kill=mid");
+    (void)!writev(fd, bad_vector, 2);
+  })));
+  close(fd);
+}
+
+TEST_F(ShimRulesTest, LongVectorsAreShortenedWhereverTheLimitIs) {
+  const int fd = create("file");
+  std::vector<iovec> parts(1000);
+  std::string text = "abcdefghij";
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    parts[i] = {&text[i % 10], 1 + (i % 10 == 0 ? 1u : 0u)};
+  const auto write_at_most = [&](int limit) {
+    arm_with("writev:short=" + std::to_string(limit));
+    const ssize_t written = writev(fd, parts.data(), static_cast<int>(parts.size()));
+    disarm();
+    return written;
+  };
+  EXPECT_EQ(write_at_most(1), 1);
+  EXPECT_EQ(write_at_most(12), 12);
+  EXPECT_EQ(write_at_most(110), 110);
+  EXPECT_EQ(write_at_most(1099), 1099);
+  EXPECT_EQ(write_at_most(5000), 1100);
+  close(fd);
 }
 
 TEST_F(ShimRulesTest, RecordsTellDirectoriesFromFiles) {

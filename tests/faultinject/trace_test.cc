@@ -88,6 +88,7 @@ class TraceFile : public testing::Test {
     event.text = "a mapping";
     trace.events.push_back(event);
     trace.final.files.push_back({kRootFile, S_IFDIR | 0755, 1, 2, 0, {}, "", {}, {{"old", 3}}});
+    trace.final.files.push_back({3, S_IFREG | 0600, 1, 2, 0, {}, "", {}, {}});
     return trace;
   }
   std::string content() const {
@@ -168,8 +169,71 @@ TEST_F(TraceFile, LeavesTheOldFileWhereWritingFails) {
   EXPECT_NE(written.error().message.find("No such file or directory"), std::string::npos);
 }
 
+TEST_F(TraceFile, RefusesWhatNoRecorderSays) {
+  constexpr std::uint64_t kHuge = std::uint64_t{1} << 63;
+  const std::pair<const char*, void (*)(Trace&)> cases[] = {
+      {"the tree before: it has no root", [](Trace& t) { t.initial.files.clear(); }},
+      {"the tree after: it has no root", [](Trace& t) { t.final.files[0].mode = S_IFREG; }},
+      {"the tree before: file 2 is there twice",
+       [](Trace& t) { t.initial.files.push_back(t.initial.files[1]); }},
+      {"the tree before: file 4000000000 cannot have that number",
+       [](Trace& t) { t.initial.files[1].id = 4000000000; }},
+      {"the tree before: an entry's name cannot be one",
+       [](Trace& t) { t.initial.files[0].entries["../../../tmp/PWNED"] = 2; }},
+      {"the tree before: an entry's name cannot be one",
+       [](Trace& t) { t.initial.files[0].entries[".."] = 2; }},
+      {"the tree before: an entry's name cannot be one",
+       [](Trace& t) { t.initial.files[0].entries[""] = 2; }},
+      {"the tree before: an entry's name cannot be one",
+       [](Trace& t) { t.initial.files[0].entries[std::string("a\0b", 3)] = 2; }},
+      {"the tree before: entry \"z\" names no file",
+       [](Trace& t) { t.initial.files[0].entries["z"] = 3; }},
+      {"the tree before: directory \"z\" has two names",
+       [](Trace& t) { t.initial.files[0].entries["z"] = kRootFile; }},
+      {"the tree before: a file without a name",
+       [](Trace& t) { t.initial.files[0].entries.clear(); }},
+      {"the tree before: file 2: extents that overlap or end beyond all files",
+       [](Trace& t) { t.initial.files[1].extents[0].offset = kHuge - 1; }},
+      {"the tree before: file 2: data that is not in the trace",
+       [](Trace& t) { t.initial.files[1].extents[0].data.position = ~0ull; }},
+      {"the tree before: file 2: larger than a file can be",
+       [](Trace& t) { t.initial.files[1].size = kHuge; }},
+      {"the tree before: file 2: no type of file",
+       [](Trace& t) { t.initial.files[1].mode = 0644; }},
+      {"event 0: a storage call that is none", [](Trace& t) { t.events[0].row = Row::kCount; }},
+      {"event 0: the file is missing", [](Trace& t) { t.events[0].file = kNoFile; }},
+      {"event 0: a name that cannot be one", [](Trace& t) { t.events[0].name.name = "a/b"; }},
+      {"event 0: a name that cannot be one", [](Trace& t) { t.events[0].name.name = ""; }},
+      {"event 0: a name in what is no directory", [](Trace& t) { t.events[0].name.directory = 2; }},
+      {"event 0: no type of file", [](Trace& t) { t.events[0].mode = 0; }},
+      {"event 0: it makes a file that there was",
+       [](Trace& t) { t.events[0].file = 2, t.events[0].mode = S_IFLNK; }},
+      {"event 1: beyond all files", [](Trace& t) { t.events[1].offset = kHuge - 1; }},
+      {"event 1: created by what makes nothing", [](Trace& t) { t.events[1].created = true; }},
+      {"event 1: truncated by what opens nothing", [](Trace& t) { t.events[1].truncated = true; }},
+      {"event 1: file 4000000000 cannot have that number",
+       [](Trace& t) { t.events[1].source = 4000000000; }},
+      {"event 1: the file is missing",
+       [](Trace& t) { t.events[1].row = Row::k_ftruncate, t.events[1].file = kNoFile; }},
+      {"event 1: beyond all files",
+       [](Trace& t) { t.events[1].row = Row::k_ftruncate, t.events[1].length = kHuge; }},
+      {"event 1: it changes the type of a file",
+       [](Trace& t) { t.events[1].row = Row::k_fchmod, t.events[1].mode = S_IFDIR | 0700; }},
+      {"event 2: a name of the root", [](Trace& t) { t.events[2].file = kRootFile; }},
+      {"event 2: a name that cannot be one", [](Trace& t) { t.events[2].name2.name = ".."; }},
+      {"event 4: data that is not in the trace", [](Trace& t) { t.events[4].data.length = 1000; }},
+  };
+  for (const auto& [what, change] : cases) {
+    Trace trace = sample();
+    change(trace);
+    ASSERT_TRUE(write_trace(trace, path_).has_value());
+    EXPECT_EQ(error(), std::string("the trace is malformed: ") + what);
+  }
+}
+
 TEST_F(TraceFile, HoldsAMillionEvents) {
-  Trace trace;
+  Trace trace = sample();
+  trace.events.clear();
   trace.events.resize(1'000'000);
   for (std::size_t i = 0; i < trace.events.size(); ++i) {
     TraceEvent& event = trace.events[i];
