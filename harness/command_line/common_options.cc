@@ -8,6 +8,7 @@
 
 #include "harness/disk/file_system.h"
 #include "harness/engine/engine.h"
+#include "harness/report/disk_rows.h"
 
 namespace crashgate::harness {
 namespace {
@@ -44,19 +45,31 @@ std::vector<std::string> engines_of_verify() {
   return names;
 }
 
-// Of a model, or of what a real file system recovers: "disk:ext4".
-void expect_report_names(const std::vector<std::string>& names) {
+// Names of models, or of what a real file system recovers: "disk:ext4". `tried`: of all that the
+// run looks at; a gate on anything else could never fail.
+void expect_report_names(const std::vector<std::string>& names,
+                         const std::vector<std::string>& tried) {
   constexpr std::string_view kDisk = "disk:";
+  std::string all;
+  for (const auto& each : tried) all += (all.empty() ? "" : ", ") + each;
   for (const auto& name : names) {
     const bool known = name.starts_with(kDisk)
                            ? find_file_system(name.substr(kDisk.size())) != nullptr
                            : find_model(name) != nullptr;
     if (!known)
       throw CLI::ValidationError("--fail-on", "no such model: " + name + " (crashgate models)");
+    if (std::ranges::find(tried, name) == tried.end())
+      throw CLI::ValidationError("--fail-on", name + " is not among what is tried: " + all);
   }
 }
 
-// What the options of the verbs have under the same names.
+std::vector<std::string> names_of(const std::vector<const PersistenceModel*>& models) {
+  std::vector<std::string> names;
+  for (const auto* model : models) names.emplace_back(model->name);
+  return names;
+}
+
+// What the options of the verbs have under the same names, but --fail-on.
 template <typename Options>
 void take_shared(const CommonOptions& words, const std::string& command,
                  const std::vector<std::string>& known_engines, Options& options) {
@@ -65,7 +78,6 @@ void take_shared(const CommonOptions& words, const std::string& command,
   options.out = words.out;
   options.command = command;
   options.models = words.models.empty() ? all_models() : parse_models(words.models);
-  expect_report_names(words.fail_on);
   options.fail_on = words.fail_on;
   expect_engines(words.required_engines, known_engines);
   options.required_engines = words.required_engines;
@@ -116,6 +128,12 @@ void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
 
 void CommonOptions::take(const std::string& command, VerifyOptions& options) const {
   take_shared(*this, command, engines_of_verify(), options);
+  auto tried = names_of(options.models);
+  for (const auto& file_system : file_systems()) {
+    if (std::ranges::find(options.models, &model_of(file_system)) != options.models.end())
+      tried.push_back(disk_model_name(file_system));
+  }
+  expect_report_names(fail_on, tried);
   options.json_path = json_path;
   options.quiet = quiet;
   if (!budget) return;
@@ -127,6 +145,9 @@ void CommonOptions::take(const std::string& command, VerifyOptions& options) con
 
 void CommonOptions::take(const std::string& command, CheckCommand& checking) const {
   take_shared(*this, command, {"power", "recovery", "disk"}, checking.check);
+  auto tried = names_of(checking.check.models);
+  for (const auto& disk : checking.check.disks) tried.push_back(disk_model_name(*disk.file_system));
+  expect_report_names(fail_on, tried);
   checking.json_path = json_path;
   checking.quiet = quiet;
   if (!budget) return;

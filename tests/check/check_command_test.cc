@@ -20,6 +20,8 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--checker-loop", "true"}), "--checker");
   expect_refused(with({"--model", "ext9"}), "ext9");
   expect_refused(with({"--fail-on", "ext9"}), "ext9");
+  expect_refused(with({"--model", "kill", "--fail-on", "posix"}), "posix");
+  expect_refused(with({"--fail-on", "disk:ext4"}), "disk:ext4");
   expect_refused(with({"--budget", "5x"}), "5x");
   expect_refused(with({"--budget", "0states"}), "0states");
   expect_refused(with({"--checker-timeout", "0"}), "--checker-timeout");
