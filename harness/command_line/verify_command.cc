@@ -19,6 +19,7 @@
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/engine.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/report/case_directory.h"
 #include "harness/report/disk_rows.h"
 #include "harness/report/saved_case.h"
 #include "harness/report/verify_report.h"
@@ -354,6 +355,8 @@ int verify(const VerifyOptions& options) {
     return complain(
         fmt::format("no store is called \"{}\"; --list-stores names them", options.store),
         kExitBadInput);
+  if (const auto why_not = why_no_cases_in(options.out); !why_not.empty())
+    return complain("--out: " + why_not, kExitBadInput);
   if (!can_write_json(options.json_path)) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }

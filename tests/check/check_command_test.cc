@@ -29,6 +29,10 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--recorder", "tape"}), "tape");
   expect_refused(with({"--frobnicate"}), "--frobnicate");
   expect_refused(with({"--json", place_ / "no/such/file"}), "no/such/file");
+  for (const auto* out : {"", "/proc/nope", "/dev/null/x", "good"}) {
+    write("good", "");
+    expect_refused(with({"--out", out}), "--out: cannot write to \"" + std::string(out));
+  }
 }
 
 TEST_F(Check, RefusesCommandsThatDoNotWork) {

@@ -117,6 +117,12 @@ TEST_F(CommandLine, RefusesPathsThatCannotBeWritten) {
   expect_refused({"verify", "--budget", "10states", "--json", place_ / "no/such/report.json"},
                  "report.json");
   expect_refused({"verify", "--budget", "10states", "--json", place_.path()}, place_.path());
+  write("file", "");
+  std::filesystem::create_symlink("gone", place_ / "dangling");
+  for (const auto* out : {"", "/proc/nope/more", "/dev/null/x", "file", "file/x", "dangling"})
+    expect_refused({"verify", "--budget", "10states", "--out", out, "--json", place_ / "json"},
+                   "--out: cannot write to \"" + std::string(out) + "\": ");
+  EXPECT_FALSE(std::filesystem::exists(place_ / "json"));
 }
 
 TEST_F(CommandLine, ListsStoresOneALine) {
