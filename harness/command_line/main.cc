@@ -19,6 +19,7 @@
 #include "harness/command_line/replay_command.h"
 #include "harness/command_line/shim_command.h"
 #include "harness/command_line/verify_command.h"
+#include "harness/report/shell_word.h"
 #include "harness/store_under_test.h"
 #include "harness/version.h"
 
@@ -73,7 +74,7 @@ int run(int argc, char** argv) {
 
   CheckCommand checking;
   std::string command;
-  for (const auto& word : words) command += (command.empty() ? "" : " ") + word;
+  for (const auto& word : words) command += (command.empty() ? "" : " ") + shell_word(word);
   try {
     app.parse(argc, argv);
     if (verify_app->parsed()) verify_common.take(command, options);

@@ -136,6 +136,30 @@ TEST_F(Check, CasesGoWhereTheyAreAskedTo) {
   EXPECT_EQ(crashgate(place_, {"replay", place_ / "moved"}).status, 2);
 }
 
+TEST_F(Check, WhatItSaysToRunCanBeRun) {
+  const auto report = check(kUnsynced, kHonest, 1, {"--out", "my friend's cases"});
+  const std::string path = report["findings"][0]["case"];
+  EXPECT_TRUE(path.starts_with("my friend's cases/")) << path;
+  const auto last = end_.output.rfind("\ncrashgate replay ") + 1;
+  const auto line = end_.output.substr(last);
+  EXPECT_EQ(line, "crashgate replay 'my friend'\\''s" + path.substr(11) + "'\n");
+  EXPECT_TRUE(contains(end_.output, "  replay: " + line)) << end_.output;
+  const auto as_typed = [&](const std::string& words) {
+    return Program(place_,
+                   {"/bin/sh", "-c", "crashgate() { exec " CRASHGATE_PATH " \"$@\"; }; " + words})
+        .wait();
+  };
+  EXPECT_EQ(as_typed(line).status, 1);
+  fs::remove_all(place_ / "my friend's cases");
+  EXPECT_EQ(as_typed("crashgate " + report["command"].get<std::string>()).status, 1);
+  EXPECT_TRUE(fs::exists(place_ / path));
+}
+
+TEST_F(Check, NoCasesNoDirectoryOfCases) {
+  check(kSynced, kHonest, 0, {"--out", "cases/of/today"});
+  EXPECT_FALSE(fs::exists(place_ / "cases"));
+}
+
 TEST_F(Check, TellsOfWritesOutsideTheDirectory) {
   const auto report = check("echo b >'" + place_ / "outside" + "'; " + kSynced, kHonest, 0);
   EXPECT_TRUE(says(report["notes"], place_ / "outside")) << report["notes"];
