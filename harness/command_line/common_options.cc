@@ -13,13 +13,15 @@
 namespace crashgate::harness {
 namespace {
 
+constexpr double kMostSeconds = 1e9;  // as nanoseconds they still fit into 64 bits
+
 std::vector<const PersistenceModel*> parse_models(const std::vector<std::string>& names) {
   std::vector<const PersistenceModel*> chosen;
   for (const auto& name : names) {
     const auto* model = find_model(name);
     if (model == nullptr)
       throw CLI::ValidationError("--model", "no such model: " + name + " (crashgate models)");
-    chosen.push_back(model);
+    if (std::ranges::find(chosen, model) == chosen.end()) chosen.push_back(model);
   }
   return chosen;
 }
@@ -85,6 +87,28 @@ void take_shared(const CommonOptions& words, const std::string& command,
 
 }  // namespace
 
+CLI::Validator whole_number() {
+  return {[](std::string& text) -> std::string {
+            std::uint64_t number = 0;
+            const auto* last = text.data() + text.size();
+            const auto [end, error] = std::from_chars(text.data(), last, number);
+            if (error != std::errc() || end != last)
+              return "not a whole number of 64 bits: " + text;
+            text = std::to_string(number);
+            return "";
+          },
+          ""};
+}
+
+void refuse_ignore(CLI::App& verb, const std::string& reason) {
+  verb.add_option_function<std::vector<std::string>>("--ignore",
+                                                     [reason](const std::vector<std::string>&) {
+                                                       throw CLI::ValidationError("--ignore",
+                                                                                  reason);
+                                                     })
+      ->group("");  // hidden
+}
+
 Budget parse_budget(const std::string& text) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -99,12 +123,17 @@ Budget parse_budget(const std::string& text) {
   if (error != std::errc() || number == 0 || number > 1'000'000'000 || !known)
     throw CLI::ValidationError("--budget", "not a budget (60s, 10m, 1h, 20000states): " + text);
   if (unit == "states") return {.states = number};
-  return {.seconds = static_cast<double>(number) * found->seconds};
+  const double seconds = static_cast<double>(number) * found->seconds;
+  if (seconds > kMostSeconds)
+    throw CLI::ValidationError("--budget", "more than the thirty years that it may be: " + text);
+  return {.seconds = seconds};
 }
 
 void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
   jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  verb.add_option("--seed", seed, "seed of what is generated")->capture_default_str();
+  verb.add_option("--seed", seed, "seed of what is generated")
+      ->check(whole_number())
+      ->capture_default_str();
   verb.add_option(
       "--budget", budget,
       "time or number of states: 60s, 10m, 20000states (default " + default_budget + ")");

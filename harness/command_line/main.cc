@@ -49,6 +49,7 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   verify_app->add_flag("--list-stores", list, "list the stores: name, good or bad, what it is");
   verify_common.add_to(*verify_app, "45s");
+  refuse_ignore(*verify_app, "no file of a store is disposable (check has it, for any program)");
 
   CheckWords check_words;
   CommonOptions check_common;

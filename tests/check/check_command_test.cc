@@ -80,7 +80,7 @@ TEST_F(Check, FindsWhatWasToldAndLost) {
 }
 
 TEST_F(Check, ModelsAreThoseAskedFor) {
-  const auto report = check(kUnsynced, kHonest, 1, {"--model", "kill,btrfs"});
+  const auto report = check(kUnsynced, kHonest, 1, {"--model", "kill,btrfs,kill"});
   ASSERT_EQ(report["models"].size(), 2U);
   EXPECT_EQ(report["models"][0]["name"], "kill");
   EXPECT_EQ(report["models"][1]["name"], "btrfs");

@@ -102,7 +102,12 @@ TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
   expect_refused({"verify", "--require", "steam"}, "steam");
   expect_refused({"verify", "--model", "ext9"}, "ext9");
   expect_refused({"verify", "--fail-on", "ext9"}, "ext9");
-  expect_refused({"verify", "--seed", "abc"}, "--seed");
+  for (const auto* seed : {"abc", "-1", "", "1x", "99999999999999999999"}) {
+    for (const auto* verb : {"verify", "litmus"}) expect_refused({verb, "--seed", seed}, "--seed");
+  }
+  expect_refused({"litmus", "--random", "-1"}, "--random");
+  expect_refused({"verify", "--ignore", "*.tmp"}, "--ignore: no file of a store is disposable");
+  expect_refused({"litmus", "--ignore", "*.tmp"}, "--ignore: litmus compares all files");
   expect_refused({"verify", "--jobs", "0"}, "--jobs");
 }
 
@@ -111,6 +116,9 @@ TEST_F(CommandLine, RefusesBadBudgets) {
                              "99999999999999999999s", "states"}) {
     expect_refused({"verify", "--budget", budget}, "budget");
   }
+  for (const auto* budget : {"3000000h", "1000000000m"})
+    expect_refused({"verify", "--budget", budget}, "more than the thirty years");
+  expect_refused({"litmus", "--budget", "1states"}, "--budget: litmus takes a time");
 }
 
 TEST_F(CommandLine, RefusesPathsThatCannotBeWritten) {
