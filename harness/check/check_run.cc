@@ -392,6 +392,14 @@ class CheckRun {
     return std::ranges::find(options_.required_engines, engine) != options_.required_engines.end();
   }
 
+  // Whether --fail-on has this file system; empty: any.
+  bool is_disk_gate(std::string_view file_system) const {
+    return std::ranges::any_of(options_.fail_on, [&](const std::string& name) {
+      return file_system.empty() ? name.starts_with("disk:")
+                                 : name == "disk:" + std::string(file_system);
+    });
+  }
+
   void expect_asked_for(std::string_view engine, bool is_asked_for, std::string_view option) {
     if (is_asked_for || !is_required(engine)) return;
     report_.inconclusive_reasons.push_back(
@@ -406,11 +414,11 @@ class CheckRun {
       report_.inconclusive_reasons.push_back(
           fmt::format("the checker is flaky: it accepted {} disk state(s) that it had rejected; {}",
                       disk.flaky, disk.flaky_message));
-    const bool required = is_required("disk");
-    if (required && !disk.skipped.empty())
+    if (!disk.skipped.empty() && (is_required("disk") || is_disk_gate("")))
       report_.inconclusive_reasons.push_back("engine disk was skipped: " + disk.skipped);
-    if (required && disk.skipped.empty()) {
-      for (const auto& line : disk.left_out)
+    for (const auto& line : disk.left_out) {
+      const auto file_system = line.substr(0, line.find(':'));
+      if (disk.skipped.empty() && (is_required("disk") || is_disk_gate(file_system)))
         report_.inconclusive_reasons.push_back("engine disk left out " + line);
     }
     report_.disk = std::move(disk);

@@ -8,6 +8,7 @@
 #include "harness/command_line/exit_status.h"
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/exploration.h"
+#include "harness/report/case_directory.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
@@ -21,6 +22,8 @@ int complain(const std::string& message, int status) {
 }  // namespace
 
 int check(CheckCommand command) {
+  if (const auto why_not = why_no_cases_in(command.check.out); !why_not.empty())
+    return complain("--out: " + why_not, kExitBadInput);
   if (!can_write_json(command.json_path))
     return complain(fmt::format("--json: cannot write {}", command.json_path), kExitBadInput);
   const bool text = command.json_path != "-" && !command.quiet;

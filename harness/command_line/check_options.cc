@@ -1,5 +1,6 @@
 #include "harness/command_line/check_options.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "harness/disk/file_system.h"
@@ -75,6 +76,8 @@ std::vector<FileSystemChoice> CheckWords::disks() const {
     const auto* file_system = find_file_system(name);
     if (file_system == nullptr)
       throw CLI::ValidationError("--disk", "no such file system: " + name + " (ext4, xfs, btrfs)");
+    if (std::ranges::find(chosen, file_system, &FileSystemChoice::file_system) != chosen.end())
+      continue;
     chosen.push_back({.file_system = file_system,
                       .make_options = split_words(make_options_),
                       .mount_options = mount_options_});

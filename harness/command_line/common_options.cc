@@ -8,9 +8,12 @@
 
 #include "harness/disk/file_system.h"
 #include "harness/engine/engine.h"
+#include "harness/report/disk_rows.h"
 
 namespace crashgate::harness {
 namespace {
+
+constexpr double kMostSeconds = 1e9;  // as nanoseconds they still fit into 64 bits
 
 std::vector<const PersistenceModel*> parse_models(const std::vector<std::string>& names) {
   std::vector<const PersistenceModel*> chosen;
@@ -18,7 +21,7 @@ std::vector<const PersistenceModel*> parse_models(const std::vector<std::string>
     const auto* model = find_model(name);
     if (model == nullptr)
       throw CLI::ValidationError("--model", "no such model: " + name + " (crashgate models)");
-    chosen.push_back(model);
+    if (std::ranges::find(chosen, model) == chosen.end()) chosen.push_back(model);
   }
   return chosen;
 }
@@ -44,19 +47,31 @@ std::vector<std::string> engines_of_verify() {
   return names;
 }
 
-// Of a model, or of what a real file system recovers: "disk:ext4".
-void expect_report_names(const std::vector<std::string>& names) {
+// Names of models, or of what a real file system recovers: "disk:ext4". `tried`: of all that the
+// run looks at; a gate on anything else could never fail.
+void expect_report_names(const std::vector<std::string>& names,
+                         const std::vector<std::string>& tried) {
   constexpr std::string_view kDisk = "disk:";
+  std::string all;
+  for (const auto& each : tried) all += (all.empty() ? "" : ", ") + each;
   for (const auto& name : names) {
     const bool known = name.starts_with(kDisk)
                            ? find_file_system(name.substr(kDisk.size())) != nullptr
                            : find_model(name) != nullptr;
     if (!known)
       throw CLI::ValidationError("--fail-on", "no such model: " + name + " (crashgate models)");
+    if (std::ranges::find(tried, name) == tried.end())
+      throw CLI::ValidationError("--fail-on", name + " is not among what is tried: " + all);
   }
 }
 
-// What the options of the verbs have under the same names.
+std::vector<std::string> names_of(const std::vector<const PersistenceModel*>& models) {
+  std::vector<std::string> names;
+  for (const auto* model : models) names.emplace_back(model->name);
+  return names;
+}
+
+// What the options of the verbs have under the same names, but --fail-on.
 template <typename Options>
 void take_shared(const CommonOptions& words, const std::string& command,
                  const std::vector<std::string>& known_engines, Options& options) {
@@ -65,13 +80,34 @@ void take_shared(const CommonOptions& words, const std::string& command,
   options.out = words.out;
   options.command = command;
   options.models = words.models.empty() ? all_models() : parse_models(words.models);
-  expect_report_names(words.fail_on);
   options.fail_on = words.fail_on;
   expect_engines(words.required_engines, known_engines);
   options.required_engines = words.required_engines;
 }
 
 }  // namespace
+
+CLI::Validator whole_number() {
+  return {[](std::string& text) -> std::string {
+            std::uint64_t number = 0;
+            const auto* last = text.data() + text.size();
+            const auto [end, error] = std::from_chars(text.data(), last, number);
+            if (error != std::errc() || end != last)
+              return "not a whole number of 64 bits: " + text;
+            text = std::to_string(number);
+            return "";
+          },
+          ""};
+}
+
+void refuse_ignore(CLI::App& verb, const std::string& reason) {
+  verb.add_option_function<std::vector<std::string>>("--ignore",
+                                                     [reason](const std::vector<std::string>&) {
+                                                       throw CLI::ValidationError("--ignore",
+                                                                                  reason);
+                                                     })
+      ->group("");  // hidden
+}
 
 Budget parse_budget(const std::string& text) {
   std::uint64_t number = 0;
@@ -87,12 +123,17 @@ Budget parse_budget(const std::string& text) {
   if (error != std::errc() || number == 0 || number > 1'000'000'000 || !known)
     throw CLI::ValidationError("--budget", "not a budget (60s, 10m, 1h, 20000states): " + text);
   if (unit == "states") return {.states = number};
-  return {.seconds = static_cast<double>(number) * found->seconds};
+  const double seconds = static_cast<double>(number) * found->seconds;
+  if (seconds > kMostSeconds)
+    throw CLI::ValidationError("--budget", "more than the thirty years that it may be: " + text);
+  return {.seconds = seconds};
 }
 
 void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
   jobs = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  verb.add_option("--seed", seed, "seed of what is generated")->capture_default_str();
+  verb.add_option("--seed", seed, "seed of what is generated")
+      ->check(whole_number())
+      ->capture_default_str();
   verb.add_option(
       "--budget", budget,
       "time or number of states: 60s, 10m, 20000states (default " + default_budget + ")");
@@ -116,6 +157,12 @@ void CommonOptions::add_to(CLI::App& verb, const std::string& default_budget) {
 
 void CommonOptions::take(const std::string& command, VerifyOptions& options) const {
   take_shared(*this, command, engines_of_verify(), options);
+  auto tried = names_of(options.models);
+  for (const auto& file_system : file_systems()) {
+    if (std::ranges::find(options.models, &model_of(file_system)) != options.models.end())
+      tried.push_back(disk_model_name(file_system));
+  }
+  expect_report_names(fail_on, tried);
   options.json_path = json_path;
   options.quiet = quiet;
   if (!budget) return;
@@ -127,6 +174,9 @@ void CommonOptions::take(const std::string& command, VerifyOptions& options) con
 
 void CommonOptions::take(const std::string& command, CheckCommand& checking) const {
   take_shared(*this, command, {"power", "recovery", "disk"}, checking.check);
+  auto tried = names_of(checking.check.models);
+  for (const auto& disk : checking.check.disks) tried.push_back(disk_model_name(*disk.file_system));
+  expect_report_names(fail_on, tried);
   checking.json_path = json_path;
   checking.quiet = quiet;
   if (!budget) return;

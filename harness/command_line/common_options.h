@@ -16,6 +16,12 @@ struct Budget {
   double seconds = 0;  // 0: none
   std::uint64_t states = 0;
 };
+/// A whole number without a sign, of 64 bits: CLI11 by itself makes -1 the greatest of all.
+CLI::Validator whole_number();
+
+/// For a verb where no file is disposable: --ignore is refused with the reason.
+void refuse_ignore(CLI::App& verb, const std::string& reason);
+
 /// "60s", "10m", "1h" or "20000states" (runs, for verify); else throws CLI::ValidationError.
 Budget parse_budget(const std::string& text);
 

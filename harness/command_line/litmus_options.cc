@@ -18,13 +18,16 @@ void LitmusWords::add_to(CLI::App& verb) {
                   "reported and is no failure");
   verb.add_option("--program", command_.programs, "programs whose names contain this")
       ->delimiter(';');
-  verb.add_option("--random", command_.random, "generated programs beside the table");
+  verb.add_option("--random", command_.random, "generated programs beside the table")
+      ->check(whole_number());
   verb.add_flag("--long", command_.is_long,
                 "with pauses, idle seconds at the end, and processes that fsync or syncfs all "
                 "the time, instead of what needs no clock; takes a minute a recording");
   verb.add_option("--states", command_.states_of_a_recording,
-                  "disk states of one recording at most (default 400)");
+                  "disk states of one recording at most (default 400)")
+      ->check(whole_number());
   verb.add_option("--seed", command_.seed, "seed of what is generated and sampled")
+      ->check(whole_number())
       ->capture_default_str();
   verb.add_option("--budget", budget_, "time: 60s, 10m (default none)");
   verb.add_option("--jobs", command_.jobs, "recordings at once")
@@ -32,13 +35,19 @@ void LitmusWords::add_to(CLI::App& verb) {
       ->capture_default_str();
   verb.add_option("--json", command_.json_path,
                   "write the report as JSON to this file (-: standard output)");
+  refuse_ignore(verb, "litmus compares all files of its programs");
   verb.add_flag("--quiet", command_.quiet, "say nothing unless something is wrong");
 }
 
 LitmusCommand LitmusWords::take(const std::string& words) const {
   auto taken = command_;
   taken.command = words;
-  if (budget_) taken.budget_seconds = parse_budget(*budget_).seconds;
+  if (!budget_) return taken;
+  const auto budget = parse_budget(*budget_);
+  if (budget.states > 0)
+    throw CLI::ValidationError(
+        "--budget", "litmus takes a time (60s, 10m); --states limits the states of a recording");
+  taken.budget_seconds = budget.seconds;
   return taken;
 }
 

@@ -19,6 +19,7 @@
 #include "harness/command_line/replay_command.h"
 #include "harness/command_line/shim_command.h"
 #include "harness/command_line/verify_command.h"
+#include "harness/report/shell_word.h"
 #include "harness/store_under_test.h"
 #include "harness/version.h"
 
@@ -48,6 +49,7 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   verify_app->add_flag("--list-stores", list, "list the stores: name, good or bad, what it is");
   verify_common.add_to(*verify_app, "45s");
+  refuse_ignore(*verify_app, "no file of a store is disposable (check has it, for any program)");
 
   CheckWords check_words;
   CommonOptions check_common;
@@ -73,7 +75,7 @@ int run(int argc, char** argv) {
 
   CheckCommand checking;
   std::string command;
-  for (const auto& word : words) command += (command.empty() ? "" : " ") + word;
+  for (const auto& word : words) command += (command.empty() ? "" : " ") + shell_word(word);
   try {
     app.parse(argc, argv);
     if (verify_app->parsed()) verify_common.take(command, options);

@@ -1,6 +1,7 @@
 #include "harness/command_line/verify_command.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -18,6 +19,8 @@
 #include "harness/command_line/progress_bar.h"
 #include "harness/engine/engine.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/report/case_directory.h"
+#include "harness/report/disk_rows.h"
 #include "harness/report/saved_case.h"
 #include "harness/report/verify_report.h"
 
@@ -75,7 +78,10 @@ class Verification {
     const Budget budget(options_);
     std::uint64_t runs = 0;
     for (std::size_t i = 0; i < engines().size(); ++i) {
-      if (!is_wanted(engines()[i])) continue;
+      if (!is_wanted(engines()[i])) {
+        report.engines.push_back({.name = engines()[i].name, .skipped = why_not_wanted()});
+        continue;
+      }
       auto result = run_engine(i, budget, runs);
       if (!result) return tl::unexpected(result.error());
       runs += result->exploration.tally.runs;
@@ -108,6 +114,12 @@ class Verification {
   bool is_wanted(const Engine& engine) const {
     return engine.cuts_power ? !power_models().empty()
                              : std::ranges::any_of(options_.models, is_kill);
+  }
+
+  std::string why_not_wanted() const {
+    std::vector<std::string_view> names;
+    for (const auto* model : options_.models) names.push_back(model->name);
+    return fmt::format("not asked for: --model {}", fmt::join(names, ","));
   }
 
   Result<EngineResult> run_engine(std::size_t index, const Budget& budget,
@@ -307,8 +319,25 @@ class Verification {
       if (required && !engine.skipped.empty())
         report.inconclusive_reasons.push_back(
             fmt::format("engine {} was skipped: {}", engine.name, engine.skipped));
+      if (engine.name == "disk") doubt_gates(engine, report.inconclusive_reasons);
     }
     report.verdict = verdict_of(report.findings, options_.fail_on, report.inconclusive_reasons);
+  }
+
+  // A gate on a file system that was not looked at has nothing to say.
+  void doubt_gates(const EngineResult& disk, std::vector<std::string>& reasons) const {
+    for (const auto& file_system : file_systems()) {
+      const auto name = disk_model_name(file_system);
+      const auto& gates = options_.fail_on;
+      if (std::ranges::find(gates, name) == gates.end()) continue;
+      if (disk.disk && std::ranges::any_of(disk.disk->recordings, [&](const auto& recording) {
+            return recording.disk.choice.file_system == &file_system;
+          }))
+        continue;
+      const auto& why_not = disk.skipped.empty() ? disk.left_out : disk.skipped;
+      reasons.push_back(fmt::format("--fail-on {}: it was not looked at: {}", name,
+                                    why_not.empty() ? "the budget ended" : why_not));
+    }
   }
 
   const StoreEntry& store_;
@@ -326,6 +355,8 @@ int verify(const VerifyOptions& options) {
     return complain(
         fmt::format("no store is called \"{}\"; --list-stores names them", options.store),
         kExitBadInput);
+  if (const auto why_not = why_no_cases_in(options.out); !why_not.empty())
+    return complain("--out: " + why_not, kExitBadInput);
   if (!can_write_json(options.json_path)) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -28,6 +29,25 @@ Result<void> write_content(const std::string& path, const nlohmann::json& conten
 
 tl::unexpected<Error> bad_case(std::string what, const std::string& path) {
   return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), path});
+}
+
+// Makes something where the first of the missing directories would be made: permissions do not tell
+// what root may do in /proc.
+std::string why_no_cases_in(const std::string& directory) {
+  const auto because = [&](int error) {
+    return "cannot write to \"" + directory + "\": " + std::strerror(error);
+  };
+  if (directory.empty()) return because(ENOENT);
+  std::error_code error;
+  auto there = std::filesystem::absolute(directory, error);
+  if (error) return because(error.value());
+  struct stat info;
+  while (::lstat(there.c_str(), &info) != 0) {
+    if (errno != ENOENT) return because(errno);
+    there = there.parent_path();
+  }
+  const auto made = ScratchDirectory::create_in(there.string());
+  return made ? "" : because(made.error().errno_value);
 }
 
 Result<std::string> save_case_directory(

@@ -10,6 +10,10 @@
 
 namespace crashgate::harness {
 
+/// Why cases could not go to `directory`, which need not be there: one line; empty: they can.
+/// Leaves nothing behind.
+std::string why_no_cases_in(const std::string& directory);
+
 /// Makes `directory`/`id`, replacing an older one, and gives its path. `fill` adds files to the
 /// directory whose path it is given; `content` becomes its case.json.
 Result<std::string> save_case_directory(

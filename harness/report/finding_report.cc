@@ -9,6 +9,7 @@
 #include "faultinject/syscall_table.h"
 #include "harness/judge/describe.h"
 #include "harness/report/report.h"
+#include "harness/report/shell_word.h"
 
 namespace crashgate::harness {
 namespace {
@@ -82,7 +83,8 @@ std::string to_text(const Finding& finding) {
   for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
   for (const auto& line : finding.processes) text += "  " + line + "\n";
   if (finding.fix) text += to_text(*finding.fix);
-  if (!finding.case_path.empty()) text += "  replay: crashgate replay " + finding.case_path + "\n";
+  if (!finding.case_path.empty())
+    text += "  replay: crashgate replay " + shell_word(finding.case_path) + "\n";
   return text;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/command_line/exit_status.h"
+#include "harness/report/shell_word.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
@@ -89,7 +90,8 @@ bool write_json(const nlohmann::json& report, const std::string& path) {
 
 std::string replay_line(const std::vector<Finding>& findings) {
   for (const auto& finding : findings) {
-    if (!finding.case_path.empty()) return "crashgate replay " + finding.case_path + "\n";
+    if (!finding.case_path.empty())
+      return "crashgate replay " + shell_word(finding.case_path) + "\n";
   }
   return "";
 }

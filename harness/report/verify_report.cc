@@ -1,6 +1,7 @@
 #include "harness/report/verify_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
@@ -11,12 +12,31 @@
 namespace crashgate::harness {
 namespace {
 
-Tally sum(const VerifyReport& report) {
+// "12 runs, 3 kills, ..., 1,234 crash states and 56 disk states": of the engines that ran.
+std::string how_much(const VerifyReport& report) {
   Tally total;
+  bool has_runs = false;
+  std::vector<std::string> states;
   for (const auto& engine : report.engines) {
-    if (!engine.disk && !engine.crash) total.add(engine.exploration.tally);
+    if (!engine.skipped.empty()) continue;
+    if (engine.crash) {
+      states.push_back(with_separators(engine.crash->exploration.states) + " crash states");
+    } else if (engine.disk) {
+      states.push_back(with_separators(engine.exploration.tally.runs) + " disk states");
+    } else {
+      total.add(engine.exploration.tally);
+      has_runs = true;
+    }
   }
-  return total;
+  if (has_runs)
+    states.insert(
+        states.begin(),
+        fmt::format("{} runs, {} kills, {} injected errors, {} acknowledged operations, {} "
+                    "put_if_absent winners",
+                    with_separators(total.runs), with_separators(total.kills),
+                    with_separators(total.errors), with_separators(total.acknowledgements),
+                    with_separators(total.winners)));
+  return fmt::format("{}", fmt::join(states, ", "));
 }
 
 std::vector<DiskRow> disk_rows(const EngineResult& engine) {
@@ -28,7 +48,6 @@ std::vector<DiskRow> disk_rows(const EngineResult& engine) {
 }
 
 std::string how_much(const EngineResult& engine) {
-  if (!engine.skipped.empty()) return "skipped: " + engine.skipped;
   if (engine.exhaustive) return "exhaustive: " + engine.basis;
   if (engine.units == 0 || engine.crash || engine.disk) return "sampled: " + engine.basis;
   return fmt::format("{} of {} cases within the budget: {}",
@@ -84,6 +103,10 @@ std::string to_text(const VerifyReport& report) {
   std::string text;
   for (const auto& engine : report.engines) {
     const auto& tally = engine.exploration.tally;
+    if (!engine.skipped.empty()) {
+      text += fmt::format("  {:<11}skipped: {}\n", engine.name, engine.skipped);
+      continue;
+    }
     if (engine.disk) {
       text += fmt::format("  {:<11}{:>8} disk states {:>21.1f} s  {}\n", engine.name,
                           with_separators(engine.exploration.tally.runs), engine.seconds,
@@ -110,15 +133,11 @@ std::string to_text(const VerifyReport& report) {
   if (report.unminimized > 0)
     text += fmt::format("\n{} further failing case(s), of the kinds above, not made minimal\n",
                         report.unminimized);
-  const auto total = sum(report);
-  text += fmt::format(
-      "\n{}: {} in {} runs, {} kills, {} injected errors, {} acknowledged operations, {} "
-      "put_if_absent winners, {:.1f} s\n",
-      headline(report.verdict),
-      report.findings.empty() ? std::string("no violation")
-                              : fmt::format("{} violation(s)", report.findings.size()),
-      with_separators(total.runs), with_separators(total.kills), with_separators(total.errors),
-      with_separators(total.acknowledgements), with_separators(total.winners), report.seconds);
+  text +=
+      fmt::format("\n{}: {} in {}, {:.1f} s\n", headline(report.verdict),
+                  report.findings.empty() ? std::string("no violation")
+                                          : fmt::format("{} violation(s)", report.findings.size()),
+                  how_much(report), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   return text + replay_line(report.findings);
 }

@@ -20,6 +20,8 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--checker-loop", "true"}), "--checker");
   expect_refused(with({"--model", "ext9"}), "ext9");
   expect_refused(with({"--fail-on", "ext9"}), "ext9");
+  expect_refused(with({"--model", "kill", "--fail-on", "posix"}), "posix");
+  expect_refused(with({"--fail-on", "disk:ext4"}), "disk:ext4");
   expect_refused(with({"--budget", "5x"}), "5x");
   expect_refused(with({"--budget", "0states"}), "0states");
   expect_refused(with({"--checker-timeout", "0"}), "--checker-timeout");
@@ -27,6 +29,10 @@ TEST_F(Check, RefusesWrongWords) {
   expect_refused(with({"--recorder", "tape"}), "tape");
   expect_refused(with({"--frobnicate"}), "--frobnicate");
   expect_refused(with({"--json", place_ / "no/such/file"}), "no/such/file");
+  for (const auto* out : {"", "/proc/nope", "/dev/null/x", "good"}) {
+    write("good", "");
+    expect_refused(with({"--out", out}), "--out: cannot write to \"" + std::string(out));
+  }
 }
 
 TEST_F(Check, RefusesCommandsThatDoNotWork) {
@@ -74,7 +80,7 @@ TEST_F(Check, FindsWhatWasToldAndLost) {
 }
 
 TEST_F(Check, ModelsAreThoseAskedFor) {
-  const auto report = check(kUnsynced, kHonest, 1, {"--model", "kill,btrfs"});
+  const auto report = check(kUnsynced, kHonest, 1, {"--model", "kill,btrfs,kill"});
   ASSERT_EQ(report["models"].size(), 2U);
   EXPECT_EQ(report["models"][0]["name"], "kill");
   EXPECT_EQ(report["models"][1]["name"], "btrfs");
@@ -128,6 +134,30 @@ TEST_F(Check, CasesGoWhereTheyAreAskedTo) {
   EXPECT_EQ(crashgate(place_, {"replay", place_ / "moved"}).status, 1);
   write("moved/trace", "no trace");
   EXPECT_EQ(crashgate(place_, {"replay", place_ / "moved"}).status, 2);
+}
+
+TEST_F(Check, WhatItSaysToRunCanBeRun) {
+  const auto report = check(kUnsynced, kHonest, 1, {"--out", "my friend's cases"});
+  const std::string path = report["findings"][0]["case"];
+  EXPECT_TRUE(path.starts_with("my friend's cases/")) << path;
+  const auto last = end_.output.rfind("\ncrashgate replay ") + 1;
+  const auto line = end_.output.substr(last);
+  EXPECT_EQ(line, "crashgate replay 'my friend'\\''s" + path.substr(11) + "'\n");
+  EXPECT_TRUE(contains(end_.output, "  replay: " + line)) << end_.output;
+  const auto as_typed = [&](const std::string& words) {
+    return Program(place_,
+                   {"/bin/sh", "-c", "crashgate() { exec " CRASHGATE_PATH " \"$@\"; }; " + words})
+        .wait();
+  };
+  EXPECT_EQ(as_typed(line).status, 1);
+  fs::remove_all(place_ / "my friend's cases");
+  EXPECT_EQ(as_typed("crashgate " + report["command"].get<std::string>()).status, 1);
+  EXPECT_TRUE(fs::exists(place_ / path));
+}
+
+TEST_F(Check, NoCasesNoDirectoryOfCases) {
+  check(kSynced, kHonest, 0, {"--out", "cases/of/today"});
+  EXPECT_FALSE(fs::exists(place_ / "cases"));
 }
 
 TEST_F(Check, TellsOfWritesOutsideTheDirectory) {

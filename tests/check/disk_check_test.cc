@@ -193,7 +193,8 @@ TEST_F(DiskCheck, RefusesWrongWords) {
 
 TEST_F(DiskCheck, FailOnTellsDisksFromModels) {
   check(kUnsynced, kHonest, "ext4", 1, {"--fail-on", "disk:ext4"});
-  check(kUnsynced, kHonest, "ext4", 0, {"--fail-on", "disk:xfs"});
+  check(kUnsynced, kHonest, "ext4", 0, {"--fail-on", "kill"});
+  expect_complaint(words(kSynced, "true", "ext4", {"--fail-on", "disk:xfs"}), "disk:xfs", 2);
   expect_complaint(words(kSynced, "true", "ext4", {"--fail-on", "disk:ext9"}), "ext9", 2);
 }
 
@@ -262,6 +263,9 @@ TEST_F(DiskCheck, WithoutFuseTheEngineIsSkipped) {
   const auto required = without_fuse("--require disk");
   EXPECT_EQ(required.status, 3) << required.output << required.errors;
   EXPECT_TRUE(contains(required.output, "engine disk was skipped")) << required.output;
+  const auto gate = without_fuse("--fail-on disk:ext4");
+  EXPECT_EQ(gate.status, 3) << gate.output << gate.errors;
+  EXPECT_TRUE(contains(gate.output, "engine disk was skipped")) << gate.output;
 }
 
 /// Ends once `path` is there.

@@ -102,7 +102,12 @@ TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
   expect_refused({"verify", "--require", "steam"}, "steam");
   expect_refused({"verify", "--model", "ext9"}, "ext9");
   expect_refused({"verify", "--fail-on", "ext9"}, "ext9");
-  expect_refused({"verify", "--seed", "abc"}, "--seed");
+  for (const auto* seed : {"abc", "-1", "", "1x", "99999999999999999999"}) {
+    for (const auto* verb : {"verify", "litmus"}) expect_refused({verb, "--seed", seed}, "--seed");
+  }
+  expect_refused({"litmus", "--random", "-1"}, "--random");
+  expect_refused({"verify", "--ignore", "*.tmp"}, "--ignore: no file of a store is disposable");
+  expect_refused({"litmus", "--ignore", "*.tmp"}, "--ignore: litmus compares all files");
   expect_refused({"verify", "--jobs", "0"}, "--jobs");
 }
 
@@ -111,12 +116,21 @@ TEST_F(CommandLine, RefusesBadBudgets) {
                              "99999999999999999999s", "states"}) {
     expect_refused({"verify", "--budget", budget}, "budget");
   }
+  for (const auto* budget : {"3000000h", "1000000000m"})
+    expect_refused({"verify", "--budget", budget}, "more than the thirty years");
+  expect_refused({"litmus", "--budget", "1states"}, "--budget: litmus takes a time");
 }
 
 TEST_F(CommandLine, RefusesPathsThatCannotBeWritten) {
   expect_refused({"verify", "--budget", "10states", "--json", place_ / "no/such/report.json"},
                  "report.json");
   expect_refused({"verify", "--budget", "10states", "--json", place_.path()}, place_.path());
+  write("file", "");
+  std::filesystem::create_symlink("gone", place_ / "dangling");
+  for (const auto* out : {"", "/proc/nope/more", "/dev/null/x", "file", "file/x", "dangling"})
+    expect_refused({"verify", "--budget", "10states", "--out", out, "--json", place_ / "json"},
+                   "--out: cannot write to \"" + std::string(out) + "\": ");
+  EXPECT_FALSE(std::filesystem::exists(place_ / "json"));
 }
 
 TEST_F(CommandLine, ListsStoresOneALine) {
@@ -279,15 +293,43 @@ TEST_F(CommandLine, ModelsChooseTheEngines) {
   const auto killed = verify("local-file", 0, {"--model", "kill"});
   const auto cut = verify("local-file", 0, {"--model", "ext4,xfs"});
   ASSERT_FALSE(killed.is_discarded() || cut.is_discarded());
-  for (const auto& engine : killed["engines"]) EXPECT_NE(engine["name"], "power");
-  for (const auto& engine : killed["engines"]) EXPECT_NE(engine["name"], "disk");
-  ASSERT_EQ(cut["engines"].size(), 2U);
-  EXPECT_EQ(cut["engines"][0]["name"], "power");
-  EXPECT_EQ(cut["engines"][1]["name"], "disk");
+  for (const auto* report : {&killed, &cut}) {
+    const bool cuts = report == &cut;
+    for (const auto& engine : (*report)["engines"]) {
+      const bool is_asked_for = (engine["name"] == "power" || engine["name"] == "disk") == cuts;
+      const auto skipped = engine["skipped"].is_null() ? "" : engine["skipped"].get<std::string>();
+      EXPECT_EQ(skipped.starts_with("not asked for: --model "), !is_asked_for) << engine;
+    }
+  }
+  EXPECT_NE(end_.output.find("kill       skipped: not asked for: --model ext4,xfs"),
+            std::string::npos)
+      << end_.output;
+  EXPECT_NE(end_.output.find(" crash states, "), std::string::npos) << end_.output;
+  EXPECT_EQ(end_.output.find(" 0 runs"), std::string::npos) << end_.output;
   // Lost under every model but the one that the run is to fail on.
   verify("payload-not-synced", 0, {"--model", "ext4,kill", "--fail-on", "kill"});
   expect_refused({"verify", "--model", "zfs"}, "zfs");
   expect_refused({"verify", "--fail-on", "zfs"}, "zfs");
+}
+
+TEST_F(CommandLine, AGateThatCannotFailIsRefusedOrInconclusive) {
+  expect_refused({"verify", "--model", "kill", "--fail-on", "posix"}, "posix");
+  expect_refused({"verify", "--model", "xfs", "--fail-on", "disk:ext4"}, "disk:ext4");
+  const auto report = verify("local-file", 3, {"--model", "posix", "--require", "kill"});
+  EXPECT_EQ(report["inconclusive_reasons"],
+            json{"engine kill was skipped: not asked for: --model posix"});
+}
+
+TEST_F(CommandLine, AGateOnADiskThatIsSkippedIsInconclusive) {
+  if (::geteuid() != 0 || ::access("/dev/fuse", F_OK) != 0)
+    GTEST_SKIP() << "needs root and /dev/fuse";
+  const std::string without_fuse =
+      "mount --bind /dev/fuse /dev/fuse && mount -o remount,bind,nodev /dev/fuse && "
+      "exec " CRASHGATE_PATH " verify --model ext4 --fail-on disk:ext4 --budget 50states";
+  const auto end = Program(place_, {"/usr/bin/unshare", "-m", "sh", "-c", without_fuse}).wait();
+  EXPECT_EQ(end.status, 3) << end.output << end.errors;
+  EXPECT_NE(end.output.find("--fail-on disk:ext4: it was not looked at: "), std::string::npos)
+      << end.output;
 }
 
 TEST_F(CommandLine, RefusesWhatIsNoCase) {
