@@ -10,6 +10,7 @@
 #include <iterator>
 #include <set>
 
+#include "harness/check/case_subject.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/crash_finding.h"
 #include "harness/check/disk_check.h"
@@ -282,7 +283,7 @@ class CheckRun {
       report_.inconclusive_reasons.push_back("during recovery: " + doubt);
     for (auto& [finding, rejection, first_crash] : cut->findings) {
       const auto& recovery = cut->recoveries[rejection.subject];
-      auto subject = case_subject();
+      auto subject = case_subject(options_);
       subject["told"] = acknowledgements(trace()).substr(0, recovery.acknowledgement_end);
       subject["first_crash"] = first_crash;
       finding.case_path = save(finding, rejection, std::move(subject), recovery.trace);
@@ -332,19 +333,10 @@ class CheckRun {
       add_crash_finding(found, {std::move(finding), rejection});
     }
     for (auto& [finding, rejection] : found) {
-      finding.case_path = save(finding, rejection, case_subject(), trace());
+      finding.case_path = save(finding, rejection, case_subject(options_), trace());
       report_.findings.push_back(std::move(finding));
     }
     return {};
-  }
-
-  nlohmann::json case_subject() const {
-    return {{"checker", options_.checker.command},
-            {"loop", options_.checker.loop},
-            {"timeout", options_.checker.timeout.count()},
-            {"recover", options_.checker.recover},
-            {"workload", options_.workload},
-            {"setup", options_.setup}};
   }
 
   std::string save(const Finding& finding, const Rejection& rejection, nlohmann::json subject,

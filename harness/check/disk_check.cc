@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "faultinject/disk/recorded_disk.h"
+#include "harness/check/case_subject.h"
 #include "harness/check/directory_checker.h"
 #include "harness/check/disk_finding.h"
 #include "harness/check/disk_minimal.h"
@@ -23,8 +24,6 @@
 
 namespace crashgate::harness {
 namespace {
-
-using nlohmann::json;
 
 constexpr NeighbourKind kNeighbours[] = {NeighbourKind::kNone, NeighbourKind::kCommits,
                                          NeighbourKind::kWritesBack};
@@ -192,13 +191,7 @@ Result<std::vector<Finding>> DiskCheck::find() {
   show("minimizing", report_.states);
   DiskFindingOptions options{
       .exploring = exploring(), .out = options_.out, .ignored = options_.ignored};
-  options.judge_of = [&](std::size_t) {
-    return json{{"checker", options_.checker.command},
-                {"loop", options_.checker.loop},
-                {"timeout", options_.checker.timeout.count()},
-                {"workload", options_.workload},
-                {"setup", options_.setup}};
-  };
+  options.judge_of = [&](std::size_t) { return case_subject(options_); };
   return find_on_disks(subjects(), exploration_.rejections, options, report_.notes);
 }
 

@@ -1,6 +1,7 @@
-// A barrier goes as late as it can: after the last change of what it is to force before the next
-// acknowledgement or, for a file, before it is given another name. So a file that was written in
-// many calls gets one.
+// A barrier goes as late as it can: after the last change of what it is to force before the crash,
+// the next acknowledgement or, for a file, before it is given another name. So a file that was
+// written in many calls gets one, and what overtook the loss does not any more. Every barrier makes
+// the state that called for it impossible; what later ones made superfluous goes in the end.
 #include "harness/check/fix.h"
 
 #include <algorithm>
@@ -21,6 +22,9 @@ using faultinject::TraceEvent;
 // Room between two stamps for the begins and ends of barriers.
 constexpr std::uint64_t kStampStep = 64;
 
+// Times the limit, before the superfluous ones go.
+constexpr std::size_t kOnTheWay = 2;
+
 bool names_in(const TraceEvent& event, FileId directory) {
   return event.kind == EventKind::kStorage &&
          (event.name.directory == directory || event.name2.directory == directory);
@@ -31,27 +35,43 @@ bool is_naming(const TraceEvent& event) {
          faultinject::row_info(event.row).kind == faultinject::Kind::kName;
 }
 
-// Where the barrier for something lost goes. `is_entry`: in the directory `file`; else of the file.
-AddedBarrier barrier_for(const Trace& trace, std::size_t lost, FileId file, bool is_entry) {
-  std::size_t after = lost;
-  for (std::size_t i = lost + 1; i < trace.events.size(); ++i) {
+// Something lost, in a crash just before the stamp.
+struct Lost {
+  std::size_t event = 0;
+  FileId file = faultinject::kNoFile;  // where it is an entry: the directory
+  bool is_entry = false;
+  std::uint64_t crash = UINT64_MAX;
+};
+
+// Where the barrier for it goes; nothing where it was still being done.
+std::optional<AddedBarrier> barrier_for(const Trace& trace, const Lost& lost) {
+  const auto has_returned = [&](const TraceEvent& event) {
+    return event.end != 0 && event.end < lost.crash;
+  };
+  const auto [begin, file, is_entry, crash] = lost;
+  if (!has_returned(trace.events[begin])) return std::nullopt;
+  std::size_t after = begin;
+  for (std::size_t i = begin + 1; i < trace.events.size(); ++i) {
     const auto& event = trace.events[i];
     if (event.kind == EventKind::kAcknowledgement) break;
     if (!is_entry && is_naming(event) && event.file == file) break;
-    if (event.end > trace.events[after].end &&
+    if (event.end > trace.events[after].end && has_returned(event) &&
         (is_entry ? names_in(event, file) : event.file == file)) {
       after = i;
     }
   }
-  return {after, file};
+  return AddedBarrier{after, file};
 }
 
-// What a rejected state of with_barriers(trace, barriers) calls for beyond them; false: nothing
-// new.
+// What a rejected state of `changed`, with_barriers(trace, barriers), calls for beyond them; false:
+// nothing new.
 bool add_barriers(const Trace& trace, const Trace& changed, const Rejection& rejection,
                   const Basis& basis, std::vector<AddedBarrier>& barriers) {
   const auto lowered = lower_to_share(changed, basis);
   const auto there = barriers;
+  const auto crash = rejection.crash_point < changed.events.size()
+                         ? (changed.events[rejection.crash_point].end - 1) / kStampStep + 1
+                         : UINT64_MAX;
   bool added = false;
   for (const auto index : rejection.lost) {
     const auto& operation = lowered->operations[index];
@@ -63,14 +83,15 @@ bool add_barriers(const Trace& trace, const Trace& changed, const Rejection& rej
         break;
       }
     }
-    const bool is_entry = operation.kind == LocationKind::kEntry;
-    const auto wanted = barrier_for(trace, event, lowered->file_of(operation), is_entry);
+    const auto wanted = barrier_for(
+        trace, {event, lowered->file_of(operation), operation.kind == LocationKind::kEntry, crash});
+    if (!wanted) continue;
     const auto known = std::ranges::any_of(barriers, [&](const AddedBarrier& other) {
-      return other.after == wanted.after && other.file == wanted.file;
+      return other.after == wanted->after && other.file == wanted->file;
     });
-    if (known || trace.events[wanted.after].end == 0) continue;
-    barriers.insert(std::ranges::upper_bound(barriers, wanted.after, {}, &AddedBarrier::after),
-                    wanted);
+    if (known) continue;
+    barriers.insert(std::ranges::upper_bound(barriers, wanted->after, {}, &AddedBarrier::after),
+                    *wanted);
     added = true;
   }
   return added;
@@ -158,23 +179,42 @@ Result<std::optional<Fix>> find_fix(const CrashSubject& subject, const Rejection
   const Trace& trace = *subject.trace;
   if (trace.bytes.size() > limits.trace_bytes) return std::nullopt;
   const auto deadline = Clock::now() + limits.time;
+  const auto try_barriers = [&](const std::vector<AddedBarrier>& barriers) {
+    return try_all(tried.emplace_back(with_barriers(trace, barriers)), rejection, basis, judge,
+                   limits, deadline);
+  };
   Fix fix;
-  const Trace* changed = &trace;
   Rejection left = rejection;
+  // The rejection's own trace, but for the room between its stamps.
+  const Trace* changed = &tried.emplace_back(with_barriers(trace, {}));
   for (;;) {
     if (!add_barriers(trace, *changed, left, basis, fix.barriers)) return std::nullopt;
-    if (fix.barriers.size() > limits.barriers) return std::nullopt;
-    changed = &tried.emplace_back(with_barriers(trace, fix.barriers));
-    auto trial = try_all(*changed, rejection, basis, judge, limits, deadline);
+    if (fix.barriers.size() > kOnTheWay * limits.barriers) return std::nullopt;
+    auto trial = try_barriers(fix.barriers);
     if (!trial) return tl::unexpected(trial.error());
     fix.states = trial->states;
     fix.verified = trial->complete && !trial->rejection;
-    if (!trial->rejection) return fix.states > 0 ? std::optional(fix) : std::nullopt;
+    if (!trial->rejection) break;
     if (Clock::now() > deadline || interrupting_signal() != 0) return std::nullopt;
+    changed = &tried.back();
     auto minimal = minimize_loss({.trace = changed}, *trial->rejection, basis, judge);
     if (!minimal) return tl::unexpected(minimal.error());
     left = std::move(*minimal);
   }
+  for (std::size_t i = 0; fix.verified && i < fix.barriers.size();) {
+    auto fewer = fix.barriers;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    auto trial = try_barriers(fewer);
+    if (!trial) return tl::unexpected(trial.error());
+    if (trial->rejection || !trial->complete || trial->states == 0) {
+      ++i;
+      continue;
+    }
+    fix.barriers = std::move(fewer);
+    fix.states = trial->states;
+  }
+  if (fix.barriers.size() > limits.barriers || fix.states == 0) return std::nullopt;
+  return fix;
 }
 
 }  // namespace crashgate::harness

@@ -1,6 +1,6 @@
 // Looks for the barriers that a finding calls for: adds an fsync of what was lost to the recording,
 // enumerates again, and where a state is still rejected for the same cause adds what that one calls
-// for, until none is.
+// for, until none is. Then drops each barrier without which none is, either.
 #pragma once
 
 #include <cstdint>

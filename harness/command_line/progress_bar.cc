@@ -20,7 +20,7 @@ void ProgressBar::show(std::string_view stage, std::uint64_t count, std::uint64_
     bar = fmt::format("[{}{}] {:>3}%  ", std::string(filled, '#'),
                       std::string(kWidth - filled, ' '), done * 100 / all);
   }
-  fmt::print(stderr, "\r{:<11}{}{} {}\033[K", stage, bar, count, unit);
+  fmt::print(stderr, "\r{:<12} {}{} {}\033[K", stage, bar, count, unit);
   std::fflush(stderr);
   drawn_ = true;
 }

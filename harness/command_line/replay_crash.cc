@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "harness/check/case_subject.h"
 #include "harness/check/crash_case.h"
 #include "harness/check/state_checker.h"
 #include "harness/command_line/exit_status.h"
@@ -14,6 +15,7 @@
 #include "harness/engine/job_processes.h"
 #include "harness/engine/store_crash.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/report/case_directory.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
@@ -32,7 +34,7 @@ struct CaseJudge {
   StateJudge judge;
 };
 
-Result<void> make_judge(const CrashCase& saved, const std::string& scratch, CaseJudge& made) {
+Result<void> make_judge(const CrashCase& saved, const std::string& scratch, CaseJudge& made) try {
   const auto& subject = saved.subject;
   Result<StateJudge> judge;
   if (subject.contains("store")) {
@@ -46,16 +48,15 @@ Result<void> make_judge(const CrashCase& saved, const std::string& scratch, Case
     made.recording = {std::move(*history), saved.trace};
     judge = make_store_judge(*store, made.recording, scratch + "/state");
   } else {
-    const CheckerOptions checker{subject.at("checker"), subject.at("loop"),
-                                 std::chrono::milliseconds(subject.at("timeout")),
-                                 subject.at("recover")};
-    StateCheckerOptions options{scratch, checker};
+    StateCheckerOptions options{scratch, checker_of(subject)};
     if (subject.contains("told")) options.told = subject.at("told").get<std::string>();
     judge = make_state_checker(saved.trace, options, "replay");
   }
   if (!judge) return tl::unexpected(judge.error());
   made.judge = std::move(*judge);
   return {};
+} catch (const nlohmann::json::exception& exception) {
+  return bad_case(std::string("the case does not say who judges it: ") + exception.what(), "");
 }
 
 // In a process of its own, which may change its mount namespace.

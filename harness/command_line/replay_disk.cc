@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "faultinject/disk/recorded_disk.h"
+#include "harness/check/case_subject.h"
 #include "harness/check/directory_checker.h"
 #include "harness/check/disk_case.h"
 #include "harness/command_line/exit_status.h"
@@ -18,6 +19,7 @@
 #include "harness/engine/job_processes.h"
 #include "harness/engine/store_crash.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/report/case_directory.h"
 #include "harness/version.h"
 
 namespace crashgate::harness {
@@ -47,12 +49,10 @@ Result<DirectoryJudge> make_store_judge(const DiskCase& saved, const std::string
 }
 
 // Whatever judges the case, about all that had been told.
-Result<DirectoryJudge> make_judge(const DiskCase& saved, const std::string& scratch) {
+Result<DirectoryJudge> make_judge(const DiskCase& saved, const std::string& scratch) try {
   const auto& subject = saved.subject;
   if (subject.contains("store")) return make_store_judge(saved, scratch);
-  const CheckerOptions options{subject.at("checker"), subject.at("loop"),
-                               std::chrono::milliseconds(subject.at("timeout"))};
-  auto created = DirectoryChecker::create(options, saved.told, scratch + "/stdout");
+  auto created = DirectoryChecker::create(checker_of(subject), saved.told, scratch + "/stdout");
   if (!created) return tl::unexpected(created.error());
   const auto checker = std::make_shared<DirectoryChecker>(std::move(*created));
   return DirectoryJudge([checker, end = saved.told.size()](const std::string& directory,
@@ -61,6 +61,8 @@ Result<DirectoryJudge> make_judge(const DiskCase& saved, const std::string& scra
     if (!answer) return tl::unexpected(answer.error());
     return judgement_of(std::move(*answer));
   });
+} catch (const nlohmann::json::exception& exception) {
+  return bad_case(std::string("the case does not say who judges it: ") + exception.what(), "");
 }
 
 // A disk on which nothing has happened since: its one state is the saved one.

@@ -160,6 +160,18 @@ TEST_F(Check, NoCasesNoDirectoryOfCases) {
   EXPECT_FALSE(fs::exists(place_ / "cases"));
 }
 
+TEST_F(Check, ACaseThatDoesNotSayWhoJudgesItIsRefused) {
+  const auto report = check(kUnsynced, kHonest, 1);
+  const std::string path = report["findings"][0]["case"].get<std::string>() + "/case.json";
+  auto content = json::parse(content_of(place_ / path));
+  content["subject"].erase("checker");
+  write(path, content.dump());
+  const auto end = crashgate(place_, {"replay", path});
+  EXPECT_EQ(end.status, 2) << end.output;
+  EXPECT_EQ(count_lines(end.errors), 1U) << end.errors;
+  EXPECT_TRUE(contains(end.errors, "does not say who judges it")) << end.errors;
+}
+
 TEST_F(Check, TellsOfWritesOutsideTheDirectory) {
   const auto report = check("echo b >'" + place_ / "outside" + "'; " + kSynced, kHonest, 0);
   EXPECT_TRUE(says(report["notes"], place_ / "outside")) << report["notes"];

@@ -51,6 +51,59 @@ TEST_F(Check, AFixGoesBeforeTheRename) {
   EXPECT_EQ(fix["verified"], true);
 }
 
+std::vector<std::string> barriers_of(const json& finding) {
+  std::vector<std::string> barriers;
+  for (const auto& barrier : finding["fix"]["barriers"]) {
+    barriers.push_back(barrier["call"].get<std::string>() + " " +
+                       barrier["path"].get<std::string>() + " after " +
+                       barrier["after"]["call"].get<std::string>() + " " +
+                       barrier["after"]["path"].get<std::string>());
+  }
+  return barriers;
+}
+
+TEST_F(Check, AFixGoesBeforeWhatOvertakes) {
+  // The header tells of data that is not there yet; three times, in one file.
+  const auto* workload =
+      "exec 3<>log; for i in 1 2 3; do printf $i$i$i$i | dd of=log bs=1 seek=$((4096 * i)) "
+      "conv=notrunc 2>/dev/null; printf $i | dd of=log conv=notrunc,fdatasync 2>/dev/null; "
+      "echo $i; done";
+  const auto* checker =
+      "n=$(head -c 1 log); [ $n -ge $(tail -n 1 $CRASHGATE_STDOUT | grep . || echo 0) ] || exit 1; "
+      "for i in 1 2 3; do [ $i -gt $n ] || "
+      "[ \"$(tail -c +$((4096 * i + 1)) log | head -c 4)\" = $i$i$i$i ] || "
+      "{ echo ahead of its data >&2; exit 1; }; done";
+  const auto report = check(workload, checker, 1,
+                            {"--setup", "head -c 20000 /dev/zero | tr '\\0' 0 >log", "--model",
+                             "ext4,kill", "--budget", "60s"});
+  ASSERT_EQ(report["findings"].size(), 1U) << report["findings"].dump(1);
+  EXPECT_EQ(report["findings"][0]["fix"]["verified"], true) << report["findings"].dump(1);
+  EXPECT_EQ(barriers_of(report["findings"][0]).size(), 3U) << report["findings"].dump(1);
+}
+
+TEST_F(Check, AFixOfADirectoryGoesBeforeWhatOvertakes) {
+  const auto report =
+      check("ln data data.bak; printf new >tmp; sync tmp; mv tmp data; sync .; echo ok",
+            "[ \"$(cat data)\" = old ] || [ \"$(cat data.bak)\" = old ] || { echo no backup >&2; "
+            "exit 1; }",
+            1, {"--setup", "printf old >data", "--model", "posix"});
+  ASSERT_EQ(report["findings"].size(), 1U) << report["findings"].dump(1);
+  EXPECT_EQ(report["findings"][0]["fix"]["verified"], true) << report["findings"].dump(1);
+  EXPECT_EQ(barriers_of(report["findings"][0]),
+            std::vector<std::string>{"fsync . after openat tmp"});
+}
+
+TEST_F(Check, AFixHasNoBarrierThatIsSuperfluous) {
+  const auto report =
+      check("rm box/a box/b; echo emptied; rmdir box; echo gone",
+            "! grep -q emptied $CRASHGATE_STDOUT || [ -z \"$(ls box 2>/dev/null)\" ] || "
+            "{ echo resurrected >&2; exit 1; }",
+            1, {"--setup", "mkdir box; touch box/a box/b"});
+  ASSERT_EQ(report["findings"].size(), 1U) << report["findings"].dump(1);
+  EXPECT_EQ(barriers_of(report["findings"][0]),
+            std::vector<std::string>{"fsync box after unlinkat box/b"});
+}
+
 TEST_F(Check, NoFixIsSaidWhereNoBarrierHelps) {
   // Nothing makes an overwrite of two blocks atomic.
   const auto report = check(

@@ -171,6 +171,25 @@ TEST_F(DiskCheck, ReplaysFromTheSavedDisk) {
   expect_complaint({"replay", path}, "disk.img", 2);
 }
 
+TEST_F(DiskCheck, ReplaysWithTheRecovery) {
+  // It takes away what is empty; the checker has nothing to say of that.
+  const auto report =
+      check("printf old >f; sync f; sync .; echo begun; printf new >f.tmp; mv f.tmp f; sync .",
+            "test -e f || test ! -s $CRASHGATE_STDOUT", "xfs", 1,
+            {"--model", "kill", "--recover", "[ -s f ] || rm -f f"});
+  const auto* finding = disk_finding(report);
+  ASSERT_NE(finding, nullptr) << report.dump(1);
+  const std::string path = (*finding)["case"];
+  const auto replayed = crashgate(place_, {"replay", path});
+  EXPECT_EQ(replayed.status, 1) << replayed.output << replayed.errors;
+  EXPECT_TRUE(contains(replayed.output, "FAIL: as recorded")) << replayed.output;
+
+  auto content = json::parse(content_of(place_ / path + "/case.json"));
+  content["subject"].erase("recover");
+  std::ofstream(place_ / path + "/case.json") << content;
+  expect_complaint({"replay", path}, "does not say who judges it", 2);
+}
+
 TEST_F(DiskCheck, OptionsReachTheFileSystem) {
   const auto report =
       check(kUnsynced, kHonest, "ext4", 1,
