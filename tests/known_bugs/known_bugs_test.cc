@@ -267,10 +267,21 @@ TEST_P(EveryStore, StoresUnderTheDeepestKey) {
   EXPECT_EQ(*store->list(key), std::vector<std::string>{key});
 }
 
-TEST_P(EveryStore, NeitherFollowsNorHangsOnWhatIsNoObject) {
-  constexpr std::string_view kDoSo[] = {"get-follows-symlinks", "get-waits-for-fifo",
-                                        "list-follows-symlinks", "put-through-symlink"};
-  if (std::ranges::find(kDoSo, GetParam().name) != std::end(kDoSo)) GTEST_SKIP() << "its mistake";
+/// All but those whose mistake it is to follow or to wait.
+class CarefulStore : public EveryStore {};
+
+std::vector<harness::StoreEntry> careful_stores() {
+  constexpr std::string_view kCareless[] = {"get-follows-symlinks", "get-waits-for-fifo",
+                                            "list-follows-symlinks", "put-through-symlink"};
+  std::vector<harness::StoreEntry> chosen;
+  std::ranges::copy_if(harness::stores(), std::back_inserter(chosen),
+                       [&](const harness::StoreEntry& entry) {
+                         return std::ranges::find(kCareless, entry.name) == std::end(kCareless);
+                       });
+  return chosen;
+}
+
+TEST_P(CarefulStore, NeitherFollowsNorHangsOnWhatIsNoObject) {
   const auto store = open();
   ASSERT_EQ(mkfifo(path("fifo").c_str(), 0600), 0);
   std::filesystem::create_symlink("/etc", path("link"));
@@ -293,6 +304,7 @@ std::string test_name(const testing::TestParamInfo<StoreEntry>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(KnownBugs, EveryStore, testing::ValuesIn(harness::stores()), test_name);
+INSTANTIATE_TEST_SUITE_P(KnownBugs, CarefulStore, testing::ValuesIn(careful_stores()), test_name);
 
 }  // namespace
 }  // namespace crashgate::known_bugs
