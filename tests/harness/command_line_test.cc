@@ -227,6 +227,8 @@ TEST_F(CommandLine, QuietSaysNothingOfAPass) {
   EXPECT_EQ(good.output + good.errors, "");
   const auto bad = run({"verify", "--store", "write-in-place", "--budget", "400states", "--quiet"});
   EXPECT_EQ(bad.status, 1);
+  EXPECT_TRUE(bad.output.starts_with("crashgate " + std::string(kVersion) + "  seed 1  "))
+      << bad.output;
   EXPECT_NE(bad.output.find("crashgate replay "), std::string::npos);
 }
 
