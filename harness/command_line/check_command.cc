@@ -27,9 +27,10 @@ int check(CheckCommand command) {
   if (!can_write_json(command.json_path))
     return complain(fmt::format("--json: cannot write {}", command.json_path), kExitBadInput);
   const bool text = command.json_path != "-" && !command.quiet;
+  const auto first_line = fmt::format("crashgate {}  seed {}  workload {}\n", kVersion,
+                                      command.check.seed, command.check.workload);
   if (text) {
-    fmt::print("crashgate {}  seed {}  workload {}\n", kVersion, command.check.seed,
-               command.check.workload);
+    fmt::print("{}", first_line);
     std::fflush(stdout);
   }
   install_interrupt_handler();
@@ -51,7 +52,7 @@ int check(CheckCommand command) {
     return complain(message, theirs ? kExitBadInput : kExitFailed);
   }
   if (command.json_path != "-" && (text || report->verdict != Verdict::kPass))
-    fmt::print("{}", to_text(*report));
+    fmt::print("{}{}", text ? "" : first_line, to_text(*report));
   if (!write_json(to_json(*report), command.json_path))
     return complain(fmt::format("cannot write {}", command.json_path), kExitFailed);
   return exit_status(report->verdict);

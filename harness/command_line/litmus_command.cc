@@ -90,8 +90,10 @@ int litmus(const LitmusCommand& command) {
     report.subjects.push_back(std::move(subject));
   }
   const bool text = command.json_path != "-" && !command.quiet;
+  const auto first_line = fmt::format("crashgate {}  seed {}  litmus  kernel {}\n", kVersion,
+                                      command.seed, report.kernel);
   if (text) {
-    fmt::print("crashgate {}  seed {}  litmus  kernel {}\n", kVersion, command.seed, report.kernel);
+    fmt::print("{}", first_line);
     std::fflush(stdout);
   }
   install_interrupt_handler();
@@ -110,7 +112,7 @@ int litmus(const LitmusCommand& command) {
   if (interrupting_signal() != 0) return 128 + interrupting_signal();
   conclude(report);
   if (command.json_path != "-" && (text || report.verdict != Verdict::kPass))
-    fmt::print("{}", to_text(report));
+    fmt::print("{}{}", text ? "" : first_line, to_text(report));
   if (!write_json(to_json(report), command.json_path))
     return complain(fmt::format("cannot write {}", command.json_path), kExitFailed);
   return exit_status(report.verdict);

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <span>
 #include <string>
@@ -25,6 +28,17 @@
 
 namespace crashgate::harness {
 namespace {
+
+// Where the reader of our output is gone, writing fails, and main() says so. By a handler: that a
+// signal is ignored, the programs that we start would inherit.
+void survive_broken_pipes() {
+  struct sigaction action = {};
+  ::sigaction(SIGPIPE, nullptr, &action);
+  if (action.sa_handler != SIG_DFL) return;
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGPIPE, &action, nullptr);
+}
 
 int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
@@ -108,10 +122,19 @@ int run(int argc, char** argv) {
 }  // namespace crashgate::harness
 
 int main(int argc, char** argv) {
+  using namespace crashgate::harness;
+  survive_broken_pipes();
+  int status = kExitFailed;
   try {
-    return crashgate::harness::run(argc, argv);
+    status = run(argc, argv);
   } catch (const std::exception& exception) {
-    fmt::print(stderr, "crashgate: {}\n", exception.what());
-    return crashgate::harness::kExitFailed;
+    if (std::ferror(stdout) == 0) fmt::print(stderr, "crashgate: {}\n", exception.what());
   }
+  // A report that nobody can have read is no pass.
+  const bool is_written = std::fflush(stdout) == 0;
+  const int error = errno;
+  if (is_written && std::ferror(stdout) == 0) return status;
+  fmt::print(stderr, "crashgate: cannot write to standard output{}\n",
+             is_written ? "" : std::string(": ") + std::strerror(error));
+  return kExitFailed;
 }

@@ -361,8 +361,9 @@ int verify(const VerifyOptions& options) {
     return complain(fmt::format("--json: cannot write {}", options.json_path), kExitBadInput);
   }
   const bool text = options.json_path != "-" && !options.quiet;
+  const auto begin = first_line(options.seed, options.store) + "\n";
   if (text) {
-    fmt::print("{}\n", first_line(options.seed, options.store));
+    fmt::print("{}", begin);
     std::fflush(stdout);
   }
   install_interrupt_handler();
@@ -373,7 +374,7 @@ int verify(const VerifyOptions& options) {
   if (!report) return complain(to_string(report.error()), kExitFailed);
   if (interrupting_signal() != 0) return 128 + interrupting_signal();
   if (options.json_path != "-" && (text || report->verdict != Verdict::kPass))
-    fmt::print("{}", to_text(*report));
+    fmt::print("{}{}", text ? "" : begin, to_text(*report));
   if (!options.json_path.empty() && !write_json(to_json(*report), options.json_path))
     return complain(fmt::format("cannot write {}", options.json_path), kExitFailed);
   if (!verification.missed_kill().empty()) return complain(verification.missed_kill(), kExitFailed);

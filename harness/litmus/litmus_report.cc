@@ -1,10 +1,13 @@
 #include "harness/litmus/litmus_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+
+#include "harness/report/disk_rows.h"
 
 namespace crashgate::harness {
 namespace {
@@ -120,6 +123,56 @@ std::string to_text(const LitmusSubject& subject, const Summary& summary) {
   return text;
 }
 
+/// Of all file systems: the engine that recovers disks, as in the reports of other verbs.
+nlohmann::json engine_json(const LitmusReport& report) {
+  std::uint64_t states = 0;
+  std::vector<std::string> left_out;
+  for (const auto& result : report.run.results) states += result.states;
+  for (const auto& subject : report.subjects) {
+    if (!subject.skipped.empty()) left_out.push_back(subject.name + ": " + subject.skipped);
+  }
+  const bool is_skipped = left_out.size() == report.subjects.size();
+  const auto reasons = fmt::format("{}", fmt::join(left_out, "; "));
+  return {{"name", "disk"},
+          {"recordings", report.run.results.size()},
+          {"states", states},
+          {"left_out", left_out},
+          {"seconds", report.run.seconds},
+          {"skipped", is_skipped ? nlohmann::json(reasons) : nlohmann::json(nullptr)}};
+}
+
+std::string disk_name(const LitmusSubject& subject) {
+  return "disk:" + subject.name;
+}
+
+/// What was seen on one file system: pairs of tree and acknowledgements, of all recordings.
+nlohmann::json model_json(const LitmusReport& report, const LitmusSubject& subject) {
+  DiskRow row{.name = disk_name(subject)};
+  for (const auto& result : report.run.results) {
+    if (result.file_system != subject.name) continue;
+    row.disk_states += result.states;
+    row.count.crash_points += result.crash_points;
+    row.count.states += result.seen_and_allowed + result.contradictions.size();
+    row.count.exhaustive = row.count.exhaustive && result.disk_exhaustive && result.undecided == 0;
+    row.count.seconds += result.seconds_recording + result.seconds_model + result.seconds_states;
+  }
+  row.count.exhaustive = row.count.exhaustive && report.run.left_out == 0;
+  auto json = to_json(row);
+  json["model"] = subject.model;
+  return json;
+}
+
+/// A contradiction of a model: the model is wrong about the file system, or the file system is.
+nlohmann::json finding_json(const LitmusSubject& subject, const std::string& contradiction) {
+  return to_json(Finding{.id = id_of(subject.name + "\n" + contradiction),
+                         .kind = FindingKind::kFileSystem,
+                         .message = contradiction,
+                         .seen = contradiction,
+                         .engine = "disk",
+                         .models = {disk_name(subject)},
+                         .count = 1});
+}
+
 nlohmann::json to_json(const Property& property) {
   nlohmann::json outcomes = nlohmann::json::array();
   for (const auto& [outcome, entry] : property.outcomes)
@@ -180,9 +233,17 @@ nlohmann::json to_json(const LitmusReport& report) {
   json["seconds"] = report.run.seconds;
   json["basis"] = report.basis;
   json["recordings_left_out"] = report.run.left_out;
+  json["engines"] = nlohmann::json::array({engine_json(report)});
+  json["models"] = nlohmann::json::array();
+  json["findings"] = nlohmann::json::array();
   json["file_systems"] = nlohmann::json::array();
   for (const auto& subject : report.subjects) {
     const Summary summary = summary_of(report, subject);
+    if (subject.skipped.empty()) json["models"].push_back(model_json(report, subject));
+    if (subject.judged) {
+      for (const auto& contradiction : summary.contradictions)
+        json["findings"].push_back(finding_json(subject, contradiction));
+    }
     nlohmann::json properties = nlohmann::json::array();
     for (const auto& property : summary.properties) properties.push_back(to_json(property));
     json["file_systems"].push_back(

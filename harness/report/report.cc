@@ -81,7 +81,10 @@ bool can_write_json(const std::string& path) {
 bool write_json(const nlohmann::json& report, const std::string& path) {
   if (path.empty()) return true;
   const auto text = report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (path == "-") return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (path == "-") {
+    std::fputs(text.c_str(), stdout);
+    return true;
+  }
   std::ofstream file(path);
   file << text;
   file.close();

@@ -28,6 +28,7 @@ nlohmann::json json_frame(Verdict verdict, const std::vector<std::string>& incon
                           std::uint64_t seed, const std::string& command);
 /// Whether write_json will be able to write there. "": nowhere, "-": standard output.
 bool can_write_json(const std::string& path);
+/// Whether standard output could be written, whoever ends the program finds out.
 bool write_json(const nlohmann::json& report, const std::string& path);
 
 /// The literal line that replays the first finding that has a case; empty where none has.

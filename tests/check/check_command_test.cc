@@ -112,6 +112,8 @@ TEST_F(Check, QuietIsSilentUnlessSomethingIsWrong) {
   EXPECT_EQ(end.output + end.errors, "");
   end = run({"--workload", kUnsynced, "--checker", kHonest, "--quiet"});
   EXPECT_EQ(end.status, 1);
+  EXPECT_TRUE(end.output.starts_with("crashgate ")) << end.output;
+  EXPECT_TRUE(contains(end.output, "  seed 1  ")) << end.output;
   EXPECT_TRUE(contains(end.output, "crashgate replay ")) << end.output;
 }
 

@@ -62,6 +62,29 @@ TEST_P(Interrupted, WhileItCutsARecovery) {
              "grep -q '^TracerPid:[^0-9]*0' /proc/$$/status || { " + begin() + "sleep 1000; }"});
 }
 
+// The log of the preloaded recorder lies in the run's scratch directory, and goes with it.
+TEST_F(Check, WhatAKilledRunLeavesIsRemovedByTheNext) {
+  const auto begun = place_ / "begun";
+  Program killed(place_, {CRASHGATE_PATH, "check", "--recorder", "preload", "--workload",
+                          "echo a >f; touch '" + begun + "'; sleep 1000", "--checker", "true"});
+  wait_for(begun);
+  const auto shared = [&] {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::recursive_directory_iterator(place_ / "scratch")) {
+      if (entry.path().filename() == "shared") found.push_back(entry.path());
+    }
+    return found;
+  };
+  ASSERT_EQ(shared().size(), 1U);
+  ::kill(killed.pid(), SIGKILL);
+  EXPECT_EQ(killed.wait().status, 128 + SIGKILL);
+  // Its children die after it.
+  for (int i = 0; i < 1000 && !fs::is_empty(place_ / "scratch"); ++i) {
+    check(kSynced, kHonest, 0, {"--budget", "10states"});
+    ::poll(nullptr, 0, 5);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Check, Interrupted, ::testing::Values(SIGINT, SIGTERM),
                          [](const auto& one) {
                            return std::string(one.param == SIGINT ? "Interrupt" : "Terminate");

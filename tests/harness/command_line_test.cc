@@ -29,7 +29,10 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 class CommandLine : public ::testing::Test {
  protected:
-  ProgramEnd run(const std::vector<std::string>& words) { return crashgate(place_, words); }
+  ProgramEnd run(std::vector<std::string> words, const std::function<void()>& before = {}) {
+    words.insert(words.begin(), CRASHGATE_PATH);
+    return Program(place_, words, before).wait();
+  }
 
   /// Refused: exit status 2, nothing on standard output, one line on standard error that names what
   /// is wrong.
@@ -227,7 +230,51 @@ TEST_F(CommandLine, QuietSaysNothingOfAPass) {
   EXPECT_EQ(good.output + good.errors, "");
   const auto bad = run({"verify", "--store", "write-in-place", "--budget", "400states", "--quiet"});
   EXPECT_EQ(bad.status, 1);
+  EXPECT_TRUE(bad.output.starts_with("crashgate " + std::string(kVersion) + "  seed 1  "))
+      << bad.output;
   EXPECT_NE(bad.output.find("crashgate replay "), std::string::npos);
+}
+
+TEST_F(CommandLine, AReportThatCannotBeWrittenIsNoPass) {
+  const std::vector<std::string> verify{"verify", "--model", "kill", "--budget", "50states"};
+  auto verify_json = verify;
+  verify_json.insert(verify_json.end(), {"--json", "-"});
+  auto verify_quiet = verify;
+  verify_quiet.emplace_back("--quiet");
+  const std::pair<std::string, std::function<void()>> ends[] = {
+      {"No space left on device", [] { ::dup2(::open("/dev/full", O_WRONLY), STDOUT_FILENO); }},
+      {"Broken pipe", [] {
+         int pipe[2];
+         if (::pipe(pipe) != 0) ::_exit(125);
+         ::dup2(pipe[1], STDOUT_FILENO);
+         ::close(pipe[0]);
+         ::close(pipe[1]);
+       }}};
+  for (const auto& verb : std::vector<std::vector<std::string>>{verify,
+                                                                verify_json,
+                                                                {"verify", "--list-stores"},
+                                                                {"models"},
+                                                                {"shim", "--list"},
+                                                                {"--help"}}) {
+    for (const auto& [why, before] : ends) {
+      SCOPED_TRACE(::testing::PrintToString(verb) + " " + why);
+      const auto end = run(verb, before);
+      EXPECT_EQ(end.status, 4);
+      EXPECT_EQ(lines_of(end.errors).size(), 1U) << end.errors;
+      EXPECT_TRUE(end.errors.starts_with("crashgate: cannot write to standard output"))
+          << end.errors;
+      if (verb != verify) continue;  // of much text, what failed is known and not why
+      EXPECT_TRUE(end.errors.ends_with(why + "\n")) << end.errors;
+    }
+  }
+  const auto quiet = run(verify_quiet, ends[0].second);  // has nothing to say
+  EXPECT_EQ(quiet.status, 0) << quiet.errors;
+  EXPECT_TRUE(std::filesystem::is_empty(place_ / "scratch"));
+}
+
+TEST_F(CommandLine, ProgramsThatItStartsDieOfBrokenPipesAsEver) {
+  const auto end = run({"shim", "--", "/bin/sh", "-c", "kill -PIPE $$; exit 0"});
+  EXPECT_EQ(end.status, 128 + SIGPIPE);
 }
 
 TEST_F(CommandLine, OneSeedGivesTheSameFindings) {
@@ -435,10 +482,12 @@ TEST_F(CommandLine, SignalsLeaveNothingBehind) {
       return false;
     };
     const auto started = std::chrono::steady_clock::now();
-    while (!under_way() && std::chrono::steady_clock::now() - started < std::chrono::seconds(30)) {
-      std::this_thread::yield();
+    bool was_under_way = false;  // the roots come and go
+    while (!was_under_way &&
+           std::chrono::steady_clock::now() - started < std::chrono::seconds(30)) {
+      was_under_way = under_way();
     }
-    ASSERT_TRUE(under_way());
+    ASSERT_TRUE(was_under_way);
     ASSERT_EQ(::kill(program.pid(), signal), 0);
     const auto end = program.wait();
     EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(50));

@@ -62,9 +62,46 @@ TEST(LitmusReport, AContradictionFailsUnlessOptionsAreNotTheModels) {
   EXPECT_EQ(judged.verdict, Verdict::kFail);
   EXPECT_TRUE(says(judged, "contradiction: f is empty"));
   EXPECT_TRUE(says(judged, "FORBIDDEN by the model yet seen (2 of 8 states)"));
+  const auto findings = to_json(judged).at("findings");
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings.at(0).at("kind"), "file-system");
+  EXPECT_EQ(findings.at(0).at("message"), "f is empty");
+  EXPECT_EQ(findings.at(0).at("models"), nlohmann::json{"disk:ext4"});
   const auto compared = report_of({result}, false);
+  EXPECT_TRUE(to_json(compared).at("findings").empty());
   EXPECT_EQ(compared.verdict, Verdict::kPass);
   EXPECT_TRUE(says(compared, "differs: f is empty"));
+}
+
+TEST(LitmusReport, HasTheMembersOfEveryReport) {
+  auto sampled = result_of("neighbour");
+  sampled.disk_exhaustive = false;
+  sampled.contradictions = {"f is empty"};
+  sampled.crash_points = 7;
+  LitmusReport report = report_of({result_of("alone")});
+  const auto exhaustive = to_json(report).at("models").at(0);
+  EXPECT_EQ(exhaustive.at("states_possible"), 2);
+  EXPECT_EQ(exhaustive.at("exhaustive"), true);
+  report = report_of({result_of("alone"), sampled});
+  report.subjects.push_back({.name = "xfs", .model = "xfs", .skipped = "no mkfs.xfs"});
+  auto json = to_json(report);
+  ASSERT_EQ(json.at("models").size(), 1u);
+  const auto& row = json.at("models").at(0);
+  EXPECT_EQ(row.at("name"), "disk:ext4");
+  EXPECT_EQ(row.at("model"), "ext4");
+  EXPECT_EQ(row.at("crash_points"), 7);
+  EXPECT_EQ(row.at("disk_states"), 20);
+  EXPECT_EQ(row.at("states_checked"), 5);
+  EXPECT_TRUE(row.at("states_possible").is_null());
+  ASSERT_EQ(json.at("engines").size(), 1u);
+  EXPECT_EQ(json.at("engines").at(0).at("name"), "disk");
+  EXPECT_EQ(json.at("engines").at(0).at("recordings"), 2);
+  EXPECT_TRUE(json.at("engines").at(0).at("skipped").is_null());
+  EXPECT_EQ(json.at("engines").at(0).at("left_out"), nlohmann::json{"xfs: no mkfs.xfs"});
+  report.subjects.erase(report.subjects.begin());
+  json = to_json(report);
+  EXPECT_EQ(json.at("engines").at(0).at("skipped"), "xfs: no mkfs.xfs");
+  EXPECT_TRUE(json.at("models").empty());
 }
 
 TEST(LitmusReport, WhatWasNotLookedAtIsInconclusive) {
