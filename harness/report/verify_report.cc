@@ -108,15 +108,15 @@ std::string to_text(const VerifyReport& report) {
   }
   for (const auto& finding : report.findings) text += to_text(finding);
   if (report.unminimized > 0)
-    text += fmt::format("\n{} further failing case(s), of the kinds above, not made minimal\n",
-                        report.unminimized);
+    text += fmt::format("\n{}, of the kinds above, not made minimal\n",
+                        counted(report.unminimized, "further failing case"));
   const auto total = sum(report);
   text += fmt::format(
       "\n{}: {} in {} runs, {} kills, {} injected errors, {} acknowledged operations, {} "
       "put_if_absent winners, {:.1f} s\n",
       headline(report.verdict),
       report.findings.empty() ? std::string("no violation")
-                              : fmt::format("{} violation(s)", report.findings.size()),
+                              : counted(report.findings.size(), "violation"),
       with_separators(total.runs), with_separators(total.kills), with_separators(total.errors),
       with_separators(total.acknowledgements), with_separators(total.winners), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
