@@ -133,9 +133,14 @@ int main(void) {
 }
 )",
                       ""));
-  const auto report = check(kSynced, kHonest, 3, {"--recover", place_ / "map"});
+  // What it stores survives a kill: that nothing recorded made it is no finding.
+  const auto* checker = "! test -s mapped || [ \"$(head -c 1 mapped)\" = x ] || exit 1";
+  const auto report =
+      check("echo done", checker, 3,
+            {"--recover", "[ -e mapped ] || " + (place_ / "map"), "--model", "kill"});
   EXPECT_TRUE(says(report["inconclusive_reasons"], "during recovery: "))
       << report["inconclusive_reasons"];
+  EXPECT_EQ(report["findings"].size(), 0U) << report["findings"].dump(1);
 }
 
 }  // namespace
