@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_set>
 
 #include "harness/crash_state/tree_hash.h"
@@ -167,6 +168,12 @@ Result<void> record_recoveries(const Trace& trace, const SecondCrashOptions& opt
       all.recoveries.back().trace = std::move(*read);
     }
   }
+  // Whichever job recorded them.
+  std::ranges::sort(all.recoveries, {}, [](const CutRecovery& one) {
+    return std::tuple<std::size_t, std::size_t, std::size_t, const std::vector<std::uint32_t>&,
+                      const std::string&>(one.lost.size(), one.crash_point, one.acknowledgement_end,
+                                          one.lost, one.model);
+  });
   return {};
 }
 
