@@ -66,17 +66,16 @@ std::string recovery_line(const SecondCrashes& second) {
 
 std::string count_of_violations(const CheckReport& report) {
   if (report.findings.empty()) return "no violation";
-  return fmt::format(
-      "{} {}{}", report.findings.size(), report.findings.size() == 1 ? "violation" : "violations",
-      report.verdict == Verdict::kFail ? "" : ", none under the models of --fail-on,");
+  return counted(report.findings.size(), "violation") +
+         (report.verdict == Verdict::kFail ? "" : ", none under the models of --fail-on,");
 }
 
 }  // namespace
 
 std::string to_text(const CheckReport& report) {
   std::string text = fmt::format(
-      "  recorded     {} events, {} acknowledgements of {} {} ({}, {:.2f} s)\n",
-      with_separators(report.events), with_separators(report.acknowledgements), report.processes,
+      "  recorded     {}, {} of {} {} ({}, {:.2f} s)\n", counted(report.events, "event"),
+      counted(report.acknowledgements, "acknowledgement"), report.processes,
       report.processes == 1 ? "process" : "processes", report.recorder, report.recording_seconds);
   for (const auto* model : report.models) {
     const auto found = report.exploration.models.find(std::string(model->name));
@@ -94,15 +93,14 @@ std::string to_text(const CheckReport& report) {
     text += fmt::format("  blind: ... and {} more (--json has all)\n",
                         report.blind.size() - kMostBlindLines);
   for (const auto& finding : report.findings) text += to_text(finding);
-  const auto on_disk =
-      report.disk && report.disk->skipped.empty()
-          ? fmt::format(" and {} disk states", with_separators(report.disk->states))
-          : "";
-  text += fmt::format("\n{}: {} in {} crash states{}, {:.1f} s\n", headline(report.verdict),
-                      count_of_violations(report),
-                      with_separators(report.exploration.states +
-                                      (report.second ? report.second->exploration.states : 0)),
-                      on_disk, report.seconds);
+  const auto on_disk = report.disk && report.disk->skipped.empty()
+                           ? " and " + counted(report.disk->states, "disk state")
+                           : "";
+  const auto states =
+      report.exploration.states + (report.second ? report.second->exploration.states : 0);
+  text += fmt::format("\n{}: {} in {}{}, {:.1f} s\n", headline(report.verdict),
+                      count_of_violations(report), counted(states, "crash state"), on_disk,
+                      report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   for (const auto& note : report.notes) text += "note: " + note + "\n";
   return text + replay_line(report.findings);

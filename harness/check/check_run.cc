@@ -57,7 +57,8 @@ class CheckRun {
       : options_(options),
         scratch_(scratch),
         started_(Clock::now()),
-        disk_(options, scratch.path(), scratch.path() + "/work") {
+        disk_(options, scratch.path(), scratch.path() + "/work"),
+        models_(options.models) {
     report_.seed = options.seed;
     report_.command = options.command;
     report_.models = options.models;
@@ -132,6 +133,9 @@ class CheckRun {
     }
     report_.processes = processes.size();
     report_.inconclusive_reasons = doubts_about(trace());
+    if (!report_.inconclusive_reasons.empty() && std::erase(models_, find_model("kill")) > 0)
+      report_.notes.emplace_back(
+          "kill is not explored: what no recorded call made survives a kill");
     for (const auto& command : recording_.left_behind)
       report_.notes.push_back("a process outlived the workload, and was killed: " + command);
     for (const auto& path : recording_.written_outside)
@@ -199,7 +203,7 @@ class CheckRun {
   // `share`: of the budget's time, from now on.
   CrashExplorationOptions exploration(double share) const {
     CrashExplorationOptions exploring;
-    exploring.models = options_.models;
+    exploring.models = models_;
     exploring.basis = options_.basis;
     exploring.seed = options_.seed;
     exploring.jobs = options_.jobs;
@@ -219,7 +223,7 @@ class CheckRun {
   Result<void> explore() {
     exploring_since_ = Clock::now();
     auto exploring = exploration(std::pow(kShareOfAStage, stages_after_models()));
-    exploring.test_barriers = true;
+    exploring.test_barriers = !exploring.models.empty();
     exploring.progress = [&](std::uint64_t states, std::uint64_t) { show("crash states", states); };
     auto explored = explore_crash_states(subjects(), exploring);
     if (!explored) return tl::unexpected(explored.error());
@@ -272,7 +276,7 @@ class CheckRun {
       cutting.recording_deadline = seconds_from_now(left * kRecordingShare);
       cutting.exploration.deadline = seconds_from_now(left);
     } else {
-      cutting.exploration.judgement_limit = first.state_limit * options_.models.size();
+      cutting.exploration.judgement_limit = first.state_limit * first.models.size();
     }
     cutting.exploration.progress = [&](std::uint64_t states, std::uint64_t) {
       show("second crash", states);
@@ -313,6 +317,7 @@ class CheckRun {
       for (const auto& rejection : rejections) {
         auto minimal = minimize_loss(subject, rejection, options_.basis, *judge);
         if (!minimal) throw std::runtime_error(to_string(minimal.error()));
+        add_models_that_allow(*minimal, subject, models_, options_.basis);
         all.push_back({{"rejection", to_json(*minimal)}, {"fix", nullptr}});
         if (Clock::now() > fixing_ends) continue;
         auto fix = find_fix(subject, *minimal, options_.basis, *judge, tried);
@@ -358,8 +363,8 @@ class CheckRun {
   void note_flaky(const CrashExploration& explored) {
     if (explored.flaky == 0) return;
     report_.inconclusive_reasons.push_back(
-        fmt::format("the checker is flaky: it accepted {} state(s) that it had rejected; {}",
-                    explored.flaky, explored.flaky_message));
+        fmt::format("the checker is flaky: it accepted {} that it had rejected; {}",
+                    counted(explored.flaky, "state"), explored.flaky_message));
   }
 
   void conclude() {
@@ -404,8 +409,8 @@ class CheckRun {
     std::ranges::move(disk.notes, std::back_inserter(report_.notes));
     if (disk.flaky > 0)
       report_.inconclusive_reasons.push_back(
-          fmt::format("the checker is flaky: it accepted {} disk state(s) that it had rejected; {}",
-                      disk.flaky, disk.flaky_message));
+          fmt::format("the checker is flaky: it accepted {} that it had rejected; {}",
+                      counted(disk.flaky, "disk state"), disk.flaky_message));
     if (!disk.skipped.empty() && (is_required("disk") || is_disk_gate("")))
       report_.inconclusive_reasons.push_back("engine disk was skipped: " + disk.skipped);
     for (const auto& line : disk.left_out) {
@@ -422,6 +427,7 @@ class CheckRun {
   DiskCheck disk_;
   Clock::time_point exploring_since_;
   Recording recording_;
+  std::vector<const PersistenceModel*> models_;  // that can judge it
   CheckReport report_;
 };
 

@@ -83,10 +83,20 @@ std::string describe_crash(const Trace& trace, std::size_t crash_point) {
   return "power lost after " + faultinject::describe_event(trace, trace.events.size() - 1);
 }
 
-// "renameat entry k": the call, what kind of change, and the file's own name.
+// "d/" of `entry "d/f" of rename (event 3)`, "" of `entry "f" of ...`: the directory in which
+// something was lost.
+std::string directory_in(const std::string& text) {
+  const auto begin = text.find('"') + 1;
+  const auto path = text.substr(begin, text.rfind('"') - begin);
+  return path.substr(0, path.rfind('/') + 1);
+}
+
+// "renameat entry d/k": the call, what kind of change, where, and the file's own name. A rename
+// from one directory to another may lose its entry in either.
 std::string shape_of(const FindingEvent& lost, const std::string& text) {
   const auto name = lost.path.substr(lost.path.rfind('/') + 1);
-  return fmt::format("{} {} {}", lost.call, text.substr(0, text.find(' ')), without_numbers(name));
+  return fmt::format("{} {} {}", lost.call, text.substr(0, text.find(' ')),
+                     without_numbers(directory_in(text) + name));
 }
 
 }  // namespace

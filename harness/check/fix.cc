@@ -201,7 +201,8 @@ Result<std::optional<Fix>> find_fix(const CrashSubject& subject, const Rejection
     if (!minimal) return tl::unexpected(minimal.error());
     left = std::move(*minimal);
   }
-  for (std::size_t i = 0; fix.verified && i < fix.barriers.size();) {
+  // Never all: where none is needed the checker says something else of the same state.
+  for (std::size_t i = 0; fix.verified && fix.barriers.size() > 1 && i < fix.barriers.size();) {
     auto fewer = fix.barriers;
     fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
     auto trial = try_barriers(fewer);

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_set>
 
 #include "harness/crash_state/tree_hash.h"
@@ -120,11 +121,16 @@ json record_share(const Trace& trace, const SecondCrashOptions& options, unsigne
     std::erase_if(events,
                   [](const auto& event) { return event.kind == EventKind::kAcknowledgement; });
     if (!made.accepted || events.empty()) continue;
-    for (const auto& doubt : doubts_about(made.recording.trace)) doubts.insert(doubt);
+    auto cut = recovery;
+    for (const auto& doubt : doubts_about(made.recording.trace)) {
+      doubts.insert(doubt);
+      cut.models.erase("kill");  // what no recorded call made survives a kill, too
+    }
+    if (cut.models.empty()) continue;
     const auto path = fmt::format("{}/{}-{}", options.checker.scratch, name, recoveries.size());
     if (auto written = faultinject::write_trace(made.recording.trace, path); !written)
       throw std::runtime_error(written.error().message);
-    recoveries.push_back(to_json(recovery));
+    recoveries.push_back(to_json(cut));
     recoveries.back()["path"] = path;
   }
   return {{"states", draw.states},
@@ -162,6 +168,12 @@ Result<void> record_recoveries(const Trace& trace, const SecondCrashOptions& opt
       all.recoveries.back().trace = std::move(*read);
     }
   }
+  // Whichever job recorded them.
+  std::ranges::sort(all.recoveries, {}, [](const CutRecovery& one) {
+    return std::tuple<std::size_t, std::size_t, std::size_t, const std::vector<std::uint32_t>&,
+                      const std::string&>(one.lost.size(), one.crash_point, one.acknowledgement_end,
+                                          one.lost, one.model);
+  });
   return {};
 }
 
@@ -241,7 +253,9 @@ Result<void> find(const Trace& trace, const SecondCrashOptions& options,
     for (const auto& rejection : chosen) {
       const auto& subject = subjects[rejection.subject];
       const auto judge = expect(subject.make_judge(options.exploration.jobs));
-      minimal.push_back(to_json(expect(minimize_loss(subject, rejection, basis, judge))));
+      auto smallest = expect(minimize_loss(subject, rejection, basis, judge));
+      add_models_that_allow(smallest, subject, options.exploration.models, basis);
+      minimal.push_back(to_json(smallest));
     }
     return minimal;
   };

@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_map>
 
 #include "harness/clock.h"
+#include "harness/crash_state/event_order.h"
 #include "harness/crash_state/loss_shrinker.h"
+#include "harness/crash_state/micro_operation.h"
 #include "harness/crash_state/seen_set.h"
 #include "harness/engine/exploration.h"
 #include "harness/engine/job_processes.h"
@@ -19,6 +23,7 @@
 namespace crashgate::harness {
 namespace {
 
+using faultinject::Trace;
 using nlohmann::json;
 
 constexpr std::size_t kMostRejections = 64;  // causes that one job keeps of one subject
@@ -40,6 +45,14 @@ struct Progress {
 };
 
 using SharedProgress = SharedMemory<Progress>;
+
+// The example of a rejection is the one that comes first in this order, so it does not depend on
+// which job saw what. Of a Rejection or a CrashState.
+template <typename Example>
+auto rank(const Example& example) {
+  return std::tuple<std::size_t, std::size_t, std::size_t, const std::vector<std::uint32_t>&>(
+      example.lost.size(), example.crash_point, example.acknowledgement_end, example.lost);
+}
 
 std::uint64_t pair_hash(const CrashState& state) {
   return state.tree_hash ^ (state.acknowledgement_end * 0x9e3779b97f4a7c15u);
@@ -176,7 +189,7 @@ class JobExploration {
     if (is_new) rejections_.push_back({.subject = subject_});
     auto& rejection = rejections_[group->second];
     ++rejection.count;
-    if (is_new || state.lost.size() < rejection.lost.size()) {
+    if (is_new || rank(state) < rank(rejection)) {
       rejection.judgement = std::move(again);
       rejection.model = model.name;
       rejection.crash_point = state.crash_point;
@@ -245,8 +258,8 @@ class JobExploration {
   Clock::time_point started_;
   const SharedProgress& progress_;
   std::size_t subject_ = 0;
-  faultinject::Trace mutant_;  // outlives the judge, which may keep its bytes
-  LoweredTrace lowered_;       // the subject's
+  Trace mutant_;          // outlives the judge, which may keep its bytes
+  LoweredTrace lowered_;  // the subject's
   StateJudge judge_;
   SeenSet judged_;                                           // pairs of the subject
   std::unordered_map<std::uint64_t, std::size_t> rejected_;  // of them: index of the rejection
@@ -270,7 +283,7 @@ void add_rejection(std::vector<Rejection>& all, Rejection rejection) {
   }
   rejection.count += same->count;
   rejection.models.merge(same->models);
-  if (same->lost.size() <= rejection.lost.size()) {
+  if (rank(*same) < rank(rejection)) {
     same->count = rejection.count;
     same->models = std::move(rejection.models);
   } else {
@@ -298,6 +311,30 @@ void add_report(CrashExploration& all, const CrashExplorationOptions& options, c
   all.states += report.at("states").get<std::uint64_t>();
   all.flaky += report.at("flaky").get<std::uint64_t>();
   if (all.flaky_message.empty()) all.flaky_message = report.at("flaky_message");
+}
+
+// Gives the rejected state an earlier crash point, the earliest of those tried at which the same
+// tree and acknowledgements are possible with no more lost. Whether there is one.
+bool crash_earlier(const Trace& trace, const MicroOperations& all, CrashStateEnumerator& states,
+                   Rejection& rejection) {
+  const auto* state = states.state_without(rejection.crash_point, rejection.lost);
+  if (state == nullptr) return false;
+  const auto hash = pair_hash(*state);
+  const auto points = events_by_end(trace);
+  const auto known = std::ranges::find(points, rejection.crash_point);
+  auto point = known - std::min<std::ptrdiff_t>(known - points.begin(), kMostTries);
+  for (; point != known; ++point) {
+    Loss issued;
+    std::ranges::copy_if(rejection.lost, std::back_inserter(issued), [&](std::uint32_t operation) {
+      return trace.events[all.operations[operation].event].begin < trace.events[*point].end;
+    });
+    state = states.state_without(*point, issued);
+    if (state == nullptr || pair_hash(*state) != hash) continue;
+    rejection.crash_point = *point;
+    rejection.lost = state->lost;
+    return true;
+  }
+  return false;
 }
 
 // A subject that one job found wrong was not tested for blindness by that job, and the others'
@@ -349,7 +386,9 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
   all.interrupted = !*reports;
   if (all.interrupted) return all;
   for (const auto& report : **reports) add_report(all, options, report);
-  std::ranges::stable_sort(all.rejections, {}, &Rejection::subject);
+  std::ranges::sort(all.rejections, [](const Rejection& one, const Rejection& other) {
+    return std::tuple(one.subject, rank(one)) < std::tuple(other.subject, rank(other));
+  });
   forget_barriers_of_rejected(all);
   std::ranges::sort(all.barriers, {},
                     [](const BarrierTest& test) { return std::pair(test.subject, test.event); });
@@ -358,8 +397,9 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
 
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge) {
-  const auto* model = find_model(rejection.model);
-  CrashStateEnumerator states(*subject.trace, *model, {.basis = basis});
+  const auto lowered = lower_to_share(*subject.trace, basis);
+  CrashStateEnumerator states(*subject.trace, lowered, *find_model(rejection.model),
+                              {.basis = basis});
   Rejection best = rejection;
   const auto still_rejected = [&](const Loss& fewer) -> Result<std::optional<Loss>> {
     const auto* state = states.state_without(best.crash_point, fewer);
@@ -372,9 +412,29 @@ Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& re
     best.acknowledgement_end = state->acknowledgement_end;
     return best.lost;
   };
-  if (auto shrunk = shrink_loss(best.lost, kMostTries, still_rejected); !shrunk)
-    return tl::unexpected(shrunk.error());
+  do {
+    if (auto shrunk = shrink_loss(best.lost, kMostTries, still_rejected); !shrunk)
+      return tl::unexpected(shrunk.error());
+  } while (crash_earlier(*subject.trace, *lowered, states, best));
   return best;
+}
+
+void add_models_that_allow(Rejection& rejection, const CrashSubject& subject,
+                           const std::vector<const PersistenceModel*>& models, const Basis& basis) {
+  const auto lowered = lower_to_share(*subject.trace, basis);
+  const auto hash_under = [&](const PersistenceModel& model) -> std::optional<std::uint64_t> {
+    CrashStateEnumerator states(*subject.trace, lowered, model, {.basis = basis});
+    const auto* state = states.state_without(rejection.crash_point, rejection.lost);
+    if (state == nullptr) return std::nullopt;
+    return pair_hash(*state);
+  };
+  const auto hash = hash_under(*find_model(rejection.model));
+  for (const auto* model : models) {
+    const std::string name(model->name);
+    const bool is_wanted = subject.models.empty() || subject.models.contains(name);
+    if (is_wanted && !rejection.models.contains(name) && hash_under(*model) == hash)
+      rejection.models.insert(name);
+  }
 }
 
 }  // namespace crashgate::harness

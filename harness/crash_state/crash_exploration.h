@@ -38,7 +38,8 @@ struct CrashSubject {
   std::set<std::string> models = {};  // of those to be tried; empty: all
 };
 
-/// States that were rejected for one cause in one subject. The example is the one that lost least.
+/// States that were rejected for one cause in one subject. The example is the one that lost least,
+/// and of these the one with the earliest crash point, whatever the number of jobs.
 struct Rejection {
   std::size_t subject = 0;
   Judgement judgement;
@@ -76,7 +77,7 @@ struct CrashExplorationOptions {
 
 struct CrashExploration {
   std::map<std::string, ModelCount> models;
-  std::vector<Rejection> rejections;  // in order of subject, then of first appearance
+  std::vector<Rejection> rejections;  // in order of subject, then of their examples
   std::vector<BarrierTest> barriers;
   std::uint64_t states = 0;  // judged; of several models together
   std::uint64_t flaky = 0;   // states that were rejected, and then accepted
@@ -89,8 +90,14 @@ Result<CrashExploration> explore_crash_states(const std::vector<CrashSubject>& s
 
 /// A rejection in which nothing that is lost can be kept: each lost micro-operation, put back,
 /// gives a state that is accepted or rejected for another cause; as far as 500 tries lead, which
-/// matters where thousands are lost. Judges in the calling process.
+/// matters where thousands are lost. Its crash point is the earliest, of the 500 before it, at
+/// which the same tree and acknowledgements are possible. Judges in the calling process.
 Result<Rejection> minimize_loss(const CrashSubject& subject, const Rejection& rejection,
                                 const Basis& basis, const StateJudge& judge);
+
+/// Of `models`, those of the subject under which the example is possible, too: one that was sampled
+/// may have missed it.
+void add_models_that_allow(Rejection& rejection, const CrashSubject& subject,
+                           const std::vector<const PersistenceModel*>& models, const Basis& basis);
 
 }  // namespace crashgate::harness

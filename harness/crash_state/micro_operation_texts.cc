@@ -49,25 +49,26 @@ std::string MicroOperationTexts::describe(std::uint32_t index) {
   std::string what;
   switch (location.kind) {
     case LocationKind::kData:
-      what = fmt::format("bytes {} to {} of \"{}\"", location.begin, location.end - 1,
+      what = fmt::format("bytes {} to {} of {:?}", location.begin, location.end - 1,
                          path_of(location.file));
       break;
     case LocationKind::kSize:
-      what = fmt::format("size {} of \"{}\"", operation.value.number, path_of(location.file));
+      what = fmt::format("size {} of {:?}", operation.value.number, path_of(location.file));
       break;
     case LocationKind::kEntry:
       what = location.file == all_.start.root
-                 ? fmt::format("entry \"{}\"", location.name)
-                 : fmt::format("entry \"{}/{}\"", path_of(location.file), location.name);
+                 ? fmt::format("entry {:?}", location.name)
+                 : fmt::format("entry {:?}",
+                               fmt::format("{}/{}", path_of(location.file), location.name));
       break;
     case LocationKind::kMode:
-      what = fmt::format("mode of \"{}\"", path_of(location.file));
+      what = fmt::format("mode of {:?}", path_of(location.file));
       break;
     case LocationKind::kOwner:
-      what = fmt::format("owner of \"{}\"", path_of(location.file));
+      what = fmt::format("owner of {:?}", path_of(location.file));
       break;
     case LocationKind::kExtendedAttribute:
-      what = fmt::format("attribute {} of \"{}\"", location.name, path_of(location.file));
+      what = fmt::format("attribute {} of {:?}", location.name, path_of(location.file));
       break;
   }
   return fmt::format("{} of {} (event {})", what,

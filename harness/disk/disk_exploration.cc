@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -47,6 +48,15 @@ struct Pair {
   std::uint64_t tree_hash = 0;
   std::size_t acknowledgement_end = 0;
 };
+
+// The example of a rejection is the one that comes first in this order, whichever job saw it.
+auto rank(std::uint64_t stamp, std::size_t acknowledgement_end, const Loss& lost) {
+  return std::tuple<std::size_t, std::uint64_t, std::size_t, const Loss&>(
+      lost.size(), stamp, acknowledgement_end, lost);
+}
+auto rank(const DiskRejection& rejection) {
+  return rank(rejection.stamp, rejection.acknowledgement_end, rejection.lost);
+}
 
 using Progress = std::atomic<std::uint64_t>;
 
@@ -152,7 +162,8 @@ class JobExploration {
     if (is_new && !opinion.judgement.accepted) pair->second.rejection = group_of(opinion.judgement);
     if (pair->second.rejection == Pair::kAccepted) return false;
     auto& rejection = rejections_[pair->second.rejection];
-    if (rejection.count++ == 0 || state.lost.size() < rejection.lost.size()) {
+    if (rejection.count++ == 0 ||
+        rank(state.stamp, opinion.acknowledgement_end, state.lost) < rank(rejection)) {
       rejection.stamp = state.stamp;
       rejection.acknowledgement_end = opinion.acknowledgement_end;
       rejection.lost = state.lost;
@@ -204,7 +215,7 @@ void add_rejection(std::vector<DiskRejection>& all, DiskRejection rejection) {
     return;
   }
   const auto count = same->count + rejection.count;
-  if (rejection.lost.size() < same->lost.size()) *same = std::move(rejection);
+  if (rank(rejection) < rank(*same)) *same = std::move(rejection);
   same->count = count;
 }
 
@@ -258,7 +269,9 @@ Result<DiskExploration> explore_disk_states(const std::vector<DiskSubject>& subj
     all.flaky += report.at("flaky").get<std::uint64_t>();
     if (all.flaky_message.empty()) all.flaky_message = report.at("flaky_message");
   }
-  std::ranges::stable_sort(all.rejections, {}, &DiskRejection::subject);
+  std::ranges::sort(all.rejections, [](const DiskRejection& one, const DiskRejection& other) {
+    return std::tuple(one.subject, rank(one)) < std::tuple(other.subject, rank(other));
+  });
   return all;
 }
 

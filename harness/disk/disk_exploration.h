@@ -48,7 +48,7 @@ struct DiskRejection {
   std::size_t subject = 0;
   Judgement judgement;
   std::uint64_t count = 0;  // disk states
-  std::uint64_t stamp = 0;  // of the example, the one that lost least
+  std::uint64_t stamp = 0;  // of the example: lost least, then the earliest
   std::size_t acknowledgement_end = 0;
   std::vector<std::uint32_t> lost;  // pieces of the disk's writes
 };

@@ -42,12 +42,13 @@ std::string to_text(const FindingFix& fix) {
   std::string text;
   for (const auto& barrier : fix.barriers) {
     const auto& after = barrier.after;
-    text += fmt::format("  fix: {} \"{}\" after {} of \"{}\" (event {}){}{}\n", barrier.call,
+    text += fmt::format("  fix: {} {:?} after {} of {:?} (event {}){}{}\n", barrier.call,
                         barrier.path, after.call, after.path, after.seq,
                         after.source.empty() ? "" : ", ", after.source);
   }
-  return text + fmt::format("  with {}, {} crash states show no such violation: {}\n",
-                            fix.barriers.size() == 1 ? "it" : "them", with_separators(fix.states),
+  return text + fmt::format("  with {}, {} {} no such violation: {}\n",
+                            fix.barriers.size() == 1 ? "it" : "them",
+                            counted(fix.states, "crash state"), fix.states == 1 ? "shows" : "show",
                             fix.verified ? "verified, exhaustive" : "a sample, not verified");
 }
 
@@ -76,10 +77,10 @@ std::string id_of(std::string_view cause) {
 }
 
 std::string to_text(const Finding& finding) {
-  std::string text = fmt::format(
-      "\n{}  [{}]  seen in {} {}{} of {}, under {}\n  {}\n", to_string(finding.kind), finding.id,
-      with_separators(finding.count), finding.counted, finding.count == 1 ? "" : "s",
-      finding.engine, fmt::join(finding.models, ", "), finding.seen);
+  std::string text =
+      fmt::format("\n{}  [{}]  seen in {} of {}, under {}\n  {}\n", to_string(finding.kind),
+                  finding.id, counted(finding.count, finding.counted), finding.engine,
+                  fmt::join(finding.models, ", "), finding.seen);
   for (const auto& line : finding.disturbances) text += "  - " + line + "\n";
   for (const auto& line : finding.processes) text += "  " + line + "\n";
   if (finding.fix) text += to_text(*finding.fix);

@@ -1,5 +1,6 @@
 #include "harness/report/report.h"
 
+#include <fmt/format.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -107,6 +108,10 @@ std::string with_separators(std::uint64_t number) {
     text += digits[i];
   }
   return text;
+}
+
+std::string counted(std::uint64_t number, std::string_view noun) {
+  return fmt::format("{} {}{}", with_separators(number), noun, number == 1 ? "" : "s");
 }
 
 }  // namespace crashgate::harness

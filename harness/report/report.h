@@ -37,4 +37,7 @@ std::string replay_line(const std::vector<Finding>& findings);
 /// 1234567 as "1,234,567".
 std::string with_separators(std::uint64_t number);
 
+/// "1 crash state", "1,234 crash states".
+std::string counted(std::uint64_t number, std::string_view noun);
+
 }  // namespace crashgate::harness

@@ -131,12 +131,12 @@ std::string to_text(const VerifyReport& report) {
   }
   for (const auto& finding : report.findings) text += to_text(finding);
   if (report.unminimized > 0)
-    text += fmt::format("\n{} further failing case(s), of the kinds above, not made minimal\n",
-                        report.unminimized);
+    text += fmt::format("\n{}, of the kinds above, not made minimal\n",
+                        counted(report.unminimized, "further failing case"));
   text +=
       fmt::format("\n{}: {} in {}, {:.1f} s\n", headline(report.verdict),
                   report.findings.empty() ? std::string("no violation")
-                                          : fmt::format("{} violation(s)", report.findings.size()),
+                                          : counted(report.findings.size(), "violation"),
                   how_much(report), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   return text + replay_line(report.findings);

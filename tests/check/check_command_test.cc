@@ -96,6 +96,36 @@ TEST_F(Check, FindingsUnderOtherModelsAreReportedOnly) {
   EXPECT_EQ(check(kUnsynced, kHonest, 1, {"--fail-on", "kill,xfs"})["verdict"], "fail");
 }
 
+TEST_F(Check, TellsOppositeLossesOfOneRenameApart) {
+  const auto report = check("mv d/x e/x; sync e; sync d",
+                            "[ ! -e d/x ] || [ ! -e e/x ] || { echo two names >&2; exit 1; }; "
+                            "[ -e d/x ] || [ -e e/x ] || { echo no name >&2; exit 1; }",
+                            1, {"--setup", "mkdir d e; touch d/x", "--model", "posix"});
+  ASSERT_EQ(report["findings"].size(), 2U) << report["findings"].dump(1);
+  EXPECT_NE(report["findings"][0]["id"], report["findings"][1]["id"]);
+}
+
+TEST_F(Check, QuotesNamesAndCountsWell) {
+  check("echo a >'f\ng'; echo done", "test -s 'f\ng' || test ! -s $CRASHGATE_STDOUT", 1,
+        {"--model", "posix"});
+  EXPECT_TRUE(contains(end_.output, "fix: fsync \"f\\ng\" after")) << end_.output;
+  EXPECT_FALSE(contains(end_.output, "f\ng\"")) << end_.output;
+  EXPECT_TRUE(contains(end_.output, ", 1 acknowledgement of 1 process")) << end_.output;
+}
+
+TEST_F(Check, NumberOfJobsChangesNoExample) {
+  const auto* workload = "echo new >f.tmp; mv f.tmp f; echo saved";
+  const auto* checker =
+      "[ \"$(cat f)\" = new ] || { [ \"$(cat f)\" = old ] && test ! -s $CRASHGATE_STDOUT; }";
+  const auto found = [&](const std::string& jobs) {
+    auto finding =
+        check(workload, checker, 1, {"--setup", "echo old >f", "--jobs", jobs})["findings"][0];
+    return finding.dump(1);
+  };
+  const auto alone = found("1");
+  for (const auto* jobs : {"2", "3", "5"}) EXPECT_EQ(found(jobs), alone) << jobs;
+}
+
 TEST_F(Check, RequiresOnlyEnginesThatItRuns) {
   EXPECT_EQ(check(kSynced, kHonest, 0, {"--require", "power"})["verdict"], "pass");
   for (const auto& [engine, option] : {std::pair("disk", "--disk"), {"recovery", "--recover"}}) {

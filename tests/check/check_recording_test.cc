@@ -25,6 +25,34 @@ int main(void) {
   EXPECT_EQ(check(place_ / "map", "true", 0, {"--ignore", "mapped"})["verdict"], "pass");
 }
 
+TEST_F(Check, JudgesNoKillWhereItCannotModel) {
+  // The store survives a kill of the process, but no recorded call made it.
+  ASSERT_TRUE(compile("store", R"(
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+  const int file = open("mapped", O_RDWR);
+  char* bytes = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  bytes[0] = 'x';
+  return write(1, "ok\n", 3) != 3;
+}
+)",
+                      ""));
+  const auto* checker = "! grep -q ok $CRASHGATE_STDOUT || [ \"$(head -c 1 mapped)\" = x ]";
+  const std::vector<std::string> setup{"--setup", "head -c 4096 /dev/zero | tr '\\0' a >mapped"};
+  auto words = setup;
+  words.insert(words.end(), {"--model", "kill"});
+  const auto report = check(place_ / "store", checker, 3, words);
+  EXPECT_EQ(report["verdict"], "inconclusive");
+  EXPECT_TRUE(report["models"].empty()) << report["models"];
+  EXPECT_EQ(report["findings"].size(), 0U);
+  EXPECT_TRUE(says(report["notes"], "kill is not explored")) << report["notes"];
+  // A power loss may take it, and does.
+  EXPECT_EQ(check(place_ / "store", checker, 1, setup)["findings"][0]["models"],
+            json::array({"btrfs", "ext4", "posix", "xfs"}));
+}
+
 TEST_F(Check, TellsOfA32BitProgram) {
   // Without a C library: the compiler alone is enough for it.
   if (!compile("narrow", R"(
