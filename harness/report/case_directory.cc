@@ -30,6 +30,11 @@ tl::unexpected<Error> bad_case(std::string what, const std::string& path) {
   return tl::unexpected(Error{ErrorCode::kInvalidArgument, 0, std::move(what), path});
 }
 
+std::string text_of_bad_case(const Error& error) {
+  if (error.code != ErrorCode::kInvalidArgument || error.errno_value != 0) return to_string(error);
+  return error.path.empty() ? error.operation : error.path + ": " + error.operation;
+}
+
 Result<std::string> save_case_directory(
     const std::string& directory, const std::string& id, nlohmann::json content,
     const std::function<Result<void>(const std::string&)>& fill) {
