@@ -2,6 +2,7 @@
 
 #include <cxxabi.h>
 #include <elfutils/libdwfl.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <map>
@@ -51,7 +52,8 @@ struct SourceLocator::Files {
   const File& open(const std::string& path) {
     const auto [entry, is_new] = by_path.try_emplace(path);
     File& file = entry->second;
-    if (!is_new) return file;
+    struct stat status;  // what a trace names may be a FIFO, and wait
+    if (!is_new || stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return file;
     file.dwfl = dwfl_begin(&callbacks);
     if (file.dwfl == nullptr) return file;
     file.module = dwfl_report_offline(file.dwfl, path.c_str(), path.c_str(), -1);

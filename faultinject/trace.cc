@@ -26,6 +26,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 #include "faultinject/trace_defect.h"
@@ -270,6 +271,22 @@ tl::unexpected<TraceError> io_failure(const std::string& path, const char* what,
   return tl::unexpected(TraceError{path + ": " + what + ": " + std::strerror(errno), bad_input});
 }
 
+/// Appends `size` bytes of a file, or what there is up to its end; false: an error, see errno.
+bool read_more(int fd, std::size_t size, std::string& content) {
+  std::size_t done = content.size();
+  content.resize(done + size);
+  while (done < content.size()) {
+    const ssize_t count = ::read(fd, content.data() + done, content.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return false;
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  content.resize(done);
+  return true;
+}
+
+/// No more than its header speaks of, and a byte.
 tl::expected<std::string, TraceError> read_whole(const std::string& path) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status;
@@ -277,17 +294,17 @@ tl::expected<std::string, TraceError> read_whole(const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     return tl::unexpected(TraceError{path + ": not a trace: not a regular file", true});
   }
-  std::string content(static_cast<std::size_t>(status.st_size), '\0');
-  std::size_t size = 0;
-  while (size < content.size()) {
-    const ssize_t count = ::read(file.get(), content.data() + size, content.size() - size);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return io_failure(path, "cannot read", true);
-    if (count == 0) break;
-    size += static_cast<std::size_t>(count);
+  std::string content;
+  if (!read_more(file.get(), kHeaderSize, content)) return io_failure(path, "cannot read", true);
+  if (content.size() < kHeaderSize || !content.starts_with(kMagic)) return content;
+  const std::uint64_t rest = static_cast<std::uint64_t>(status.st_size) - kHeaderSize;
+  const std::uint64_t length = get_fixed(content, 16, 8);
+  try {
+    if (read_more(file.get(), length < rest ? length + 1 : rest, content)) return content;
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
   }
-  content.resize(size);
-  return content;
+  return io_failure(path, "cannot read", true);
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ Result<CrashCase> load_crash_case(const std::string& path) {
     if (find_model(saved.rejection.model) == nullptr)
       return bad_case("unknown model " + saved.rejection.model, loaded->file_path);
     auto trace = faultinject::read_trace(loaded->path + "/trace");
-    if (!trace) return bad_case(trace.error().message, loaded->path + "/trace");
+    if (!trace) return bad_case(trace.error().message, "");  // which names the file
     saved.trace = std::move(*trace);
     return saved;
   } catch (const std::exception& exception) {

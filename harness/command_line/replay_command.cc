@@ -14,6 +14,7 @@
 #include "harness/judge/describe.h"
 #include "harness/judge/oracle.h"
 #include "harness/plan/scratch_directory.h"
+#include "harness/report/case_directory.h"
 #include "harness/report/saved_case.h"
 #include "harness/report/verify_report.h"
 
@@ -43,7 +44,7 @@ int replay(const std::string& case_path, bool quiet) {
   if (is_crash_case(case_path)) return replay_crash(case_path, quiet);
   if (is_disk_case(case_path)) return replay_disk(case_path, quiet);
   const auto saved = load_case(case_path);
-  if (!saved) return complain(to_string(saved.error()), kExitBadInput);
+  if (!saved) return complain(text_of_bad_case(saved.error()), kExitBadInput);
   const auto* store = find_store(saved->store);
   if (store == nullptr)
     return complain(

@@ -104,7 +104,7 @@ void print(const CrashCase& saved, const std::string& case_path, const nlohmann:
 
 int replay_crash(const std::string& case_path, bool quiet) {
   const auto saved = load_crash_case(case_path);
-  if (!saved) return complain(to_string(saved.error()), kExitBadInput);
+  if (!saved) return complain(text_of_bad_case(saved.error()), kExitBadInput);
   install_interrupt_handler();
   auto scratch = ScratchDirectory::create();
   if (!scratch) return complain(to_string(scratch.error()), kExitFailed);

@@ -105,7 +105,7 @@ void print(const DiskCase& saved, const std::string& case_path, const nlohmann::
 
 int replay_disk(const std::string& case_path, bool quiet) {
   const auto saved = load_disk_case(case_path);
-  if (!saved) return complain(to_string(saved.error()), kExitBadInput);
+  if (!saved) return complain(text_of_bad_case(saved.error()), kExitBadInput);
   for (const auto& why :
        {faultinject::why_no_recorded_disk(), why_no_file_system(*saved->choice.file_system)}) {
     if (!why.empty()) return complain("the case needs a disk: " + why, kExitInconclusive);

@@ -27,6 +27,7 @@ namespace {
 
 constexpr timespec kLongAgo{1, 0};
 constexpr std::size_t kOpenDirectories = 128;  // kept open at most, beside the root
+constexpr std::size_t kOpenAbove = 32;         // of those that lead to one
 constexpr mode_t kPermissions = 07777;
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -131,21 +132,35 @@ void MadeTree::unset_name(const MadeName& name) {
   }
 }
 
+void MadeTree::let_us_in(FileId id, MadeFile& made) {
+  if ((made.file.mode & S_IRWXU) == S_IRWXU) return;
+  made.file.mode |= S_IRWXU;
+  touch(id, made);
+  set_mode(made, made.descriptor.get(), made.file.mode);
+}
+
 int MadeTree::directory(FileId id) {
-  MadeFile& made = files_.at(id);
-  if ((made.file.mode & S_IRWXU) != S_IRWXU) {
-    made.file.mode |= S_IRWXU;
-    touch(id, made);
-    set_mode(made, made.descriptor.get(), made.file.mode);
-  }
-  if (!made.descriptor) {
-    const auto [parent, name] = place_of(made);
+  std::vector<FileId> closed;  // from it upwards, below the first that is open
+  FileId at = id;
+  for (; !files_.at(at).descriptor; at = files_.at(at).names.front().directory)
+    closed.push_back(at);
+  let_us_in(at, files_.at(at));
+  for (std::size_t i = closed.size(); i-- > 0;) {
+    MadeFile& made = files_.at(closed[i]);
+    let_us_in(closed[i], made);
+    const MadeName& name = made.names.front();
     made.descriptor =
-        UniqueFd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!made.descriptor) fail(errno, "open", made.names.front());
-    open_directories_.push_back(id);
+        UniqueFd(::openat(files_.at(name.directory).descriptor.get(), name.name.c_str(),
+                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!made.descriptor) fail(errno, "open", name);
+    open_directories_.push_back(closed[i]);
+    // Of a deep tree not all that leads there can stay open.
+    if (const std::size_t above = i + kOpenAbove; above < closed.size()) {
+      files_.at(closed[above]).descriptor = UniqueFd();
+      std::erase(open_directories_, closed[above]);
+    }
   }
-  return made.descriptor.get();
+  return files_.at(id).descriptor.get();
 }
 
 void MadeTree::limit_descriptors() {

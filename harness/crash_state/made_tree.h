@@ -98,6 +98,7 @@ class MadeTree {
   void expect(int result, const char* call, const MadeName& name) const;
 
  private:
+  void let_us_in(FileId id, MadeFile& made);
   void open_root();
   void remove_unknown(FileId directory, const std::string& name);
   void forget(const MadeName& name);

@@ -37,9 +37,24 @@ std::string parent_for_scratch() {
   return chosen != nullptr && *chosen != '\0' ? chosen : "/tmp";
 }
 
+// Directories deeper than this are closed while what is below them is removed.
+constexpr int kOpenDirectories = 64;
+
+// Opens the directory above `below` again; where it was moved meanwhile, it stays closed.
+int reopen_above(const UniqueFd& below, const struct stat& expected, UniqueFd& above) {
+  struct stat found;
+  UniqueFd opened(::openat(below.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened || ::fstat(opened.get(), &found) != 0) return errno;
+  if (found.st_ino != expected.st_ino || found.st_dev != expected.st_dev) return ESTALE;
+  above = std::move(opened);
+  return 0;
+}
+
 // Removes an entry and all below it; answers with an errno, 0 where it is gone. `directory_likely`:
-// what to try first. Directories whose modes keep us out are given others.
-int remove_at(int parent, const char* name, bool directory_likely) {
+// what to try first. Directories whose modes keep us out are given others. `owner`: of the parent,
+// where it may be closed and opened again.
+int remove_at(int parent, const char* name, bool directory_likely, UniqueFd* owner = nullptr,
+              int depth = 0) {
   const auto absent = [](int error) { return error == ENOENT ? 0 : error; };
   if (!directory_likely) {
     if (::unlinkat(parent, name, 0) == 0) return 0;
@@ -63,14 +78,22 @@ int remove_at(int parent, const char* name, bool directory_likely) {
       },
       4096);
   if (!read) return read.error().errno_value;
+  struct stat above;
+  const bool closes_parent = depth > kOpenDirectories && ::fstat(parent, &above) == 0;
+  if (closes_parent) *owner = UniqueFd();
   int first_failure = 0;
   for (const auto& entry : entries) {
     const auto remove_it = [&] {
-      return remove_at(directory.get(), entry.name.c_str(), entry.type == DT_DIR);
+      return remove_at(directory.get(), entry.name.c_str(), entry.type == DT_DIR, &directory,
+                       depth + 1);
     };
     int failed = remove_it();
     if (failed == EACCES && ::fchmod(directory.get(), S_IRWXU) == 0) failed = remove_it();
     if (first_failure == 0) first_failure = failed;
+  }
+  if (closes_parent) {
+    if (const int failed = reopen_above(directory, above, *owner); failed != 0) return failed;
+    parent = owner->get();
   }
   if (first_failure != 0) return first_failure;
   return ::unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : absent(errno);

@@ -50,6 +50,11 @@ std::string why_no_cases_in(const std::string& directory) {
   return made ? "" : because(made.error().errno_value);
 }
 
+std::string text_of_bad_case(const Error& error) {
+  if (error.code != ErrorCode::kInvalidArgument || error.errno_value != 0) return to_string(error);
+  return error.path.empty() ? error.operation : error.path + ": " + error.operation;
+}
+
 Result<std::string> save_case_directory(
     const std::string& directory, const std::string& id, nlohmann::json content,
     const std::function<Result<void>(const std::string&)>& fill) {

@@ -30,5 +30,7 @@ Result<CaseDirectory> load_case_directory(const std::string& path);
 
 /// An InvalidArgument about a case's file.
 tl::unexpected<Error> bad_case(std::string what, const std::string& path);
+/// One line for whoever named the case: `PATH: what is wrong with it`.
+std::string text_of_bad_case(const Error& error);
 
 }  // namespace crashgate::harness

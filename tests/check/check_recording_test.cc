@@ -148,5 +148,14 @@ int main(int count, char** words) {
   EXPECT_EQ(check(place_ / "direct" + " raw", "true", 0)["verdict"], "pass");
 }
 
+TEST_F(Check, ReplayNamesADamagedTrace) {
+  const auto report = check(kUnsynced, kHonest, 1, {"--out", place_ / "cases"});
+  const std::string saved = report["findings"][0]["case"];
+  std::ofstream(saved + "/trace", std::ios::app) << "x";
+  const auto end = crashgate(place_, {"replay", saved});
+  EXPECT_EQ(end.status, 2);
+  EXPECT_EQ(end.errors, "crashgate replay: " + saved + "/trace: the trace is damaged\n");
+}
+
 }  // namespace
 }  // namespace crashgate::harness

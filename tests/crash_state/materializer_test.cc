@@ -7,6 +7,7 @@
 #include <rapidcheck.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -715,6 +716,32 @@ TEST_F(MaterializerTest, WantsAnEmptyDirectory) {
   ASSERT_TRUE(write_at(directory_ + "/file", "mine", 0, O_CREAT));
   EXPECT_FALSE(Materializer::create(directory_));
   EXPECT_FALSE(Materializer::create(directory_ + "/absent"));
+}
+
+TEST(Materializer, MakesTreesDeeperThanThereAreDescriptors) {
+  constexpr FileId kDepth = 1100;
+  auto scratch = ScratchDirectory::create();
+  ASSERT_TRUE(scratch.has_value());
+  DirectoryTree empty;
+  empty.root = 1;
+  empty.files[1].mode = S_IFDIR | 0755;
+  DirectoryTree deep = empty;
+  for (FileId id = 1; id < kDepth; ++id) {
+    deep.files[id + 1].mode = S_IFDIR | 0755;
+    deep.files[id].entries["d"] = id + 1;
+  }
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{256, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  auto materializer = Materializer::create(scratch->path());
+  for (const DirectoryTree* tree : {&deep, &empty, &deep}) {
+    const auto made = materializer->make(*tree);
+    EXPECT_TRUE(made.has_value()) << (made ? "" : to_string(made.error()));
+    materializer->verify_before_next();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(difference(deep, scratch->path()), "");
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <map>
 #include <set>
 
+#include "faultinject/trace_defect.h"
+
 namespace crashgate::faultinject {
 namespace {
 
@@ -171,6 +173,7 @@ std::string difference(const Tree& predicted, const Tree& found, FileId id, cons
 }  // namespace
 
 std::string prediction_error(const Trace& trace) {
+  if (const std::string defect = defect_of(trace); !defect.empty()) return "defect: " + defect;
   Tree tree = tree_of(trace, trace.initial);
   for (const TraceEvent& event : trace.events) apply(trace, event, tree);
   std::set<FileId> seen;

@@ -8,8 +8,8 @@
 
 namespace crashgate::faultinject {
 
-/// "": the events of `trace` lead from its initial to its final tree. Else what differs, and the
-/// events.
+/// "": `trace` is sound, and its events lead from its initial to its final tree. Else what is
+/// wrong: its defect, or what differs and the events.
 std::string prediction_error(const Trace& trace);
 
 }  // namespace crashgate::faultinject

@@ -153,6 +153,14 @@ TEST_F(TraceFile, RefusesWhatIsNoWholeTrace) {
   }
   replace(whole + "x");
   EXPECT_EQ(error(), "the trace is damaged");
+  constexpr std::uintmax_t kHuge = std::uintmax_t{1} << 40;
+  replace(whole);
+  fs::resize_file(path_, kHuge);  // mostly a hole
+  EXPECT_EQ(error(), "the trace is damaged");
+  std::string speaks_of_more = whole;
+  speaks_of_more.replace(16, 8, std::string("\0\0\0\0\0\x40\0\0", 8));  // 2^46
+  replace(speaks_of_more);
+  EXPECT_EQ(error(), "the trace is cut short");
   std::string other_version = whole;
   other_version[8] = 9;
   replace(other_version);

@@ -1,9 +1,11 @@
 // What a killed owner leaves is removed by the next, and nothing else is.
 #include "harness/plan/scratch_directory.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -116,6 +118,28 @@ TEST(CopyTree, LeavesOutWhatIsNeitherFileNorDirectoryNorSymlink) {
   EXPECT_EQ(fs::read_symlink(place / "to/d/link"), "nothing");
   EXPECT_FALSE(fs::exists(place / "to/fifo"));
   EXPECT_FALSE(copy_tree(place / "none", place / "to2").has_value());
+}
+
+TEST_F(ScratchDirectoryTest, DeepTreesAreRemovedWithFewDescriptors) {
+  const auto top = place_.path() + "/deep";
+  ASSERT_EQ(::mkdir(top.c_str(), 0700), 0);
+  UniqueFd directory(::open(top.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int depth = 0; depth < 1100; ++depth) {
+    for (const char* name : {"a", "z"}) {
+      ASSERT_TRUE(UniqueFd(::openat(directory.get(), name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)));
+    }
+    ASSERT_EQ(::mkdirat(directory.get(), "down", 0700), 0);
+    directory = UniqueFd(::openat(directory.get(), "down", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(directory);
+  }
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{128, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto removed = remove_tree(top);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_TRUE(removed.has_value());
+  EXPECT_FALSE(fs::exists(top));
 }
 
 }  // namespace
