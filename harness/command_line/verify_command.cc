@@ -34,16 +34,15 @@ constexpr auto kFixingTime = std::chrono::seconds(5);  // for all findings; then
 std::chrono::nanoseconds seconds(double count) {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(count * 1e9));
 }
+
 // What is left of the budget, to be shared among the engines still to come: one that needs less
 // leaves more to the next.
 class Budget {
  public:
   explicit Budget(const VerifyOptions& options) : options_(options), started_(Clock::now()) {}
 
-  void grant(std::size_t engine, std::uint64_t runs_so_far, ExploreOptions& explore) const {
-    double shares = 0;
-    for (std::size_t i = engine; i < engines().size(); ++i) shares += engines()[i].share;
-    const double part = engines()[engine].share / shares;
+  /// `part`: of what is left.
+  void grant(double part, std::uint64_t runs_so_far, ExploreOptions& explore) const {
     if (options_.budget_seconds > 0) {
       const double left = std::max(0.0, options_.budget_seconds - seconds_since(started_));
       explore.deadline =
@@ -135,7 +134,9 @@ class Verification {
     options.explore.progress = [&](std::uint64_t runs, std::uint64_t done, std::uint64_t all) {
       progress_.show(engine.name, runs, done, all);
     };
-    budget.grant(index, runs_so_far, options.explore);
+    double shares = 0;
+    for (const auto& each : engines().subspan(index)) shares += is_wanted(each) ? each.share : 0;
+    budget.grant(engine.share / shares, runs_so_far, options.explore);
     const auto started = Clock::now();
     auto result = engine.run(store_, options);
     if (result) result->seconds = seconds_since(started);
