@@ -133,11 +133,10 @@ std::string to_text(const VerifyReport& report) {
   if (report.unminimized > 0)
     text += fmt::format("\n{}, of the kinds above, not made minimal\n",
                         counted(report.unminimized, "further failing case"));
-  text +=
-      fmt::format("\n{}: {} in {}, {:.1f} s\n", headline(report.verdict),
-                  report.findings.empty() ? std::string("no violation")
-                                          : counted(report.findings.size(), "violation"),
-                  how_much(report), report.seconds);
+  text += fmt::format("\n{}: {} in {}, {:.1f} s\n", headline(report.verdict),
+                      report.findings.empty() ? std::string("no violation")
+                                              : counted(report.findings.size(), "violation"),
+                      how_much(report), report.seconds);
   for (const auto& reason : report.inconclusive_reasons) text += "inconclusive: " + reason + "\n";
   return text + replay_line(report.findings);
 }
