@@ -20,7 +20,7 @@ enum class FindingKind : std::uint8_t {
   kHang,
   kErrorContract,
   kChecker,     // somebody's checker says no, for a reason of its own
-  kFileSystem,  // a file system does not recover, or is damaged: not the program's fault
+  kFileSystem,  // a file system itself: does not recover, is damaged, breaks its model
 };
 /// The name in reports and JSON: "lost-acknowledgement".
 std::string_view to_string(FindingKind kind);
