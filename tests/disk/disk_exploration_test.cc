@@ -31,7 +31,10 @@ TEST(DiskExploration, KeepsTheSameExampleWhateverTheNumberOfJobs) {
                 const std::function<void()>&) -> Result<faultinject::Trace> {
         for (const auto* name : {"/a", "/b", "/c"}) std::ofstream(place + name) << name;
         ::sync();
-        return faultinject::Trace{};
+        faultinject::Trace trace;
+        trace.initial.files.push_back({.id = faultinject::kRootFile, .mode = S_IFDIR | 0700});
+        trace.final = trace.initial;
+        return trace;
       }};
   const auto recorded =
       record_on_disk_apart(choice, NeighbourKind::kNone, scratch->path(), workload);
