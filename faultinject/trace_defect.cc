@@ -13,7 +13,8 @@ namespace crashgate::faultinject {
 namespace {
 
 constexpr std::uint64_t kLargestFile = INT64_MAX;
-constexpr std::size_t kDeepest = 4096;  // directories: as deep as a path can be
+constexpr std::int64_t kLargestErrno = 4095;  // MAX_ERRNO of the kernel
+constexpr std::size_t kDeepest = 4096;        // directories: as deep as a path can be
 /// What a recorder numbered and did not write down: a socket, a call that changed nothing.
 constexpr std::uint64_t kUnusedNumbers = 65536;
 
@@ -146,6 +147,7 @@ class Inspection {
          {event.file, event.source, event.replaced, event.name.directory, event.name2.directory}) {
       if (id > largest_id_) return "file " + std::to_string(id) + " cannot have that number";
     }
+    if (event.result < -kLargestErrno) return "a result that no call has";
     if (!holds(event.data)) return "data that is not in the trace";
     return event.kind == EventKind::kStorage ? of_storage(event) : "";
   }

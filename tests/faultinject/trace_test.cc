@@ -223,6 +223,7 @@ TEST_F(TraceFile, RefusesWhatNoRecorderSays) {
        [](Trace& t) { t.events[1].source = 4000000000; }},
       {"event 1: the file is missing",
        [](Trace& t) { t.events[1].row = Row::k_ftruncate, t.events[1].file = kNoFile; }},
+      {"event 1: a result that no call has", [](Trace& t) { t.events[1].result = INT64_MIN; }},
       {"event 1: beyond all files",
        [](Trace& t) { t.events[1].row = Row::k_ftruncate, t.events[1].length = kHuge; }},
       {"event 1: it changes the type of a file",
