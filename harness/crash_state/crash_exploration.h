@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/crash_state/barrier_test.h"
+#include "harness/crash_state/barrier_removal.h"
 #include "harness/crash_state/crash_state_enumerator.h"
 #include "harness/judge/judgement.h"
 #include "store/error.h"

@@ -1,4 +1,4 @@
-#include "harness/crash_state/barrier_test.h"
+#include "harness/crash_state/barrier_removal.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
