@@ -33,7 +33,6 @@ struct PendingCall {
   TraceEvent event;  // as far as it is known
   std::optional<OpenFile> file;
   ResolvedPath path;
-  ResolvedPath path2;
   std::optional<std::uint64_t> offset;  // where a write goes, unless to the position of the file
   bool appends = false;
   std::uint64_t promised_length = 0;   // of a clone, which returns 0

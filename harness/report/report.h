@@ -18,8 +18,8 @@ std::string_view to_string(Verdict verdict);
 /// As on a terminal: "PASS".
 std::string_view headline(Verdict verdict);
 int exit_status(Verdict verdict);
-/// What findings and doubts amount to. `fail_on`: the models and engines whose findings make a run
-/// fail; empty: all.
+/// What findings and doubts amount to. `fail_on`: the models and recorded disks ("disk:ext4") whose
+/// findings make a run fail; empty: all.
 Verdict verdict_of(const std::vector<Finding>& findings, const std::vector<std::string>& fail_on,
                    const std::vector<std::string>& inconclusive_reasons);
 

@@ -12,7 +12,7 @@
 namespace crashgate::harness {
 namespace {
 
-// "12 runs, 3 kills, ..., 1,234 crash states and 56 disk states": of the engines that ran.
+// "12 runs, 3 kills, ..., 1,234 crash states, 56 disk states": of the engines that ran.
 std::string how_much(const VerifyReport& report) {
   Tally total;
   bool has_runs = false;

@@ -23,20 +23,10 @@
 #include <thread>
 #include <vector>
 
+#include "tests/faultinject/probe_steps.h"
+
 namespace {
 
-void check(bool good, const char* what, int line) {
-  if (good) return;
-  std::fprintf(stderr, "asynchronous_probe:%d: %s: %s\n", line, what, std::strerror(errno));
-  _exit(1);
-}
-#define CHECK(expression) check((expression), #expression, __LINE__)
-
-int make(const char* name, int flags = O_RDWR) {
-  const int fd = open(name, flags | O_CREAT, 0644);
-  CHECK(fd >= 0);
-  return fd;
-}
 void tell(const char* text) {
   CHECK(write(STDOUT_FILENO, text, std::strlen(text)) == static_cast<ssize_t>(std::strlen(text)));
 }

@@ -30,23 +30,12 @@
 #include <vector>
 
 #include "faultinject/crashgate_ack.h"
+#include "tests/faultinject/probe_steps.h"
 
 namespace {
 
 std::string self;  // path of this program
 
-void check(bool good, const char* what, int line) {
-  if (good) return;
-  std::fprintf(stderr, "recorder_probe:%d: %s: %s\n", line, what, std::strerror(errno));
-  _exit(1);
-}
-#define CHECK(expression) check((expression), #expression, __LINE__)
-
-int make(const char* name, int flags = O_RDWR) {
-  const int fd = open(name, flags | O_CREAT, 0644);
-  CHECK(fd >= 0);
-  return fd;
-}
 void put(int fd, const std::string& text) {
   CHECK(write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
 }
